@@ -1,0 +1,82 @@
+"""Variational autoencoders, in the order in which a book would tell them.
+
+Conventions, everywhere:
+
+- **Axes** come in this order and by these names: ``samples batch latent`` for codes, ``samples batch *event``
+  for data. Images are ``[batch, 1, 28, 28]`` with values in [0, 1]; stored images are uint8 grey levels.
+- **Units**: every log-quantity is in nats, per example, shape ``[batch]``.
+- **Sign**: objectives are bounds, higher is better, neither averaged nor negated. `fit` alone writes
+  ``loss = -objective(model, x).mean()``.
+- **Distributions**: ``encode`` and ``decode`` return `torch.distributions` objects.
+- **Scale**: σ is called ``scale``; networks emit ``log_scale``.
+
+Reading order: `data`, `networks`, `distributions`, `models`, `objectives`, `training`, `evaluation`, and then
+`exact`, the oracle that the tests hold them against.
+"""
+
+from vae_src.checkpoints import load_weights, save_weights
+from vae_src.data import ImageData, Split, binarize, fashion, load, mnist, rescale, validate_images
+from vae_src.distributions import (
+    BernoulliLikelihood,
+    NormalHead,
+    NormalLikelihood,
+    StandardNormal,
+    kl,
+)
+from vae_src.evaluation import active_units, effective_sample_size, estimate, log_marginal
+from vae_src.exact import LinearGaussian
+from vae_src.models import VAE, Autoencoder, conv_vae, mlp_autoencoder, mlp_vae
+from vae_src.networks import conv_decoder, conv_encoder, mlp
+from vae_src.objectives import (
+    beta_elbo,
+    elbo,
+    iwae_bound,
+    log_weights,
+    rate_distortion,
+    reconstruction,
+)
+from vae_src.randomness import seeded
+from vae_src.training import History, TrainConfig, cosine, evaluate, fit
+
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "BernoulliLikelihood",
+    "History",
+    "ImageData",
+    "LinearGaussian",
+    "NormalHead",
+    "NormalLikelihood",
+    "Split",
+    "StandardNormal",
+    "TrainConfig",
+    "active_units",
+    "beta_elbo",
+    "binarize",
+    "conv_decoder",
+    "conv_encoder",
+    "conv_vae",
+    "cosine",
+    "effective_sample_size",
+    "elbo",
+    "estimate",
+    "evaluate",
+    "fashion",
+    "fit",
+    "iwae_bound",
+    "kl",
+    "load",
+    "load_weights",
+    "log_marginal",
+    "log_weights",
+    "mlp",
+    "mlp_autoencoder",
+    "mlp_vae",
+    "mnist",
+    "rate_distortion",
+    "reconstruction",
+    "rescale",
+    "save_weights",
+    "seeded",
+    "validate_images",
+]

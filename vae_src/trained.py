@@ -1,0 +1,61 @@
+"""Models that ship with the book, each with the record of the run that made it."""
+
+import hashlib
+import importlib.resources
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vae_src.checkpoints import load_weights
+
+# Two folders, one installed package: book/results is where a reader of the repository looks for records.
+WEIGHTS = importlib.resources.files("vae_src") / "weights"
+RESULTS = importlib.resources.files("vae_src.results")
+
+
+def record(name: str) -> dict[str, Any]:
+    """Read the record of a long run: configuration, provenance and metrics.
+
+    Args:
+        name: As in ``python -m vae_src.experiments NAME``.
+
+    Raises:
+        ValueError: If there is no such record; the message lists those that exist.
+    """
+    file = RESULTS / f"{name}.json"
+    if not file.is_file():
+        names = sorted(f.name.removesuffix(".json") for f in RESULTS.iterdir() if f.name.endswith(".json"))
+        raise ValueError(f"there is no record named {name!r}; there are: {', '.join(names) or 'none yet'}")
+    return json.loads(file.read_text())
+
+
+def load_trained(model: nn.Module, name: str) -> dict[str, Any]:
+    """Load shipped weights into a model, after checking that they are the ones its record describes.
+
+    Args:
+        model: Freshly built, of the architecture that the record names.
+        name: As in ``python -m vae_src.experiments NAME``.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: If there is no such record, or the weights are not those that were recorded.
+    """
+    run = record(name)
+    path = Path(str(WEIGHTS / f"{name}.safetensors"))
+    found = sha256(path) if path.exists() else "missing"
+    if found != run["weights_sha256"]:
+        raise ValueError(
+            f"{path.name} is {found[:12]} but its record says {run['weights_sha256'][:12]}: restore the file, "
+            f"or make both anew with python -m vae_src.experiments {name}"
+        )
+    load_weights(model, path)
+    return run
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
