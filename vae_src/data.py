@@ -281,8 +281,7 @@ def _clear_stale(root: Path) -> None:
 
 def _fetch(edition: Edition, fetcher: Callable[[Path], Path], root: Path) -> list[UInt8[np.ndarray, "..."]]:
     """Download an edition aside, verify it, and only then move its files into the cache."""
-    target = root / edition.folder
-    target.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     _clear_stale(root)
     with TemporaryDirectory(prefix=".download-", dir=root, ignore_cleanup_errors=True) as aside:
         try:
@@ -290,6 +289,8 @@ def _fetch(edition: Edition, fetcher: Callable[[Path], Path], root: Path) -> lis
             arrays = _read(folder, edition.checksums)
         except (EOFError, FileNotFoundError, KeyError, ValueError, tarfile.TarError) as error:
             raise _FetchError(f"what was delivered is not usable ({error})") from error
+        target = root / edition.folder
+        target.mkdir(parents=True, exist_ok=True)
         for name in edition.checksums:
             os.replace(folder / name, target / name)
     return arrays

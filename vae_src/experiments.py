@@ -1,8 +1,8 @@
 """Results that take longer than a chapter may: ``python -m vae_src.experiments NAME``.
 
-Each run trains one model, evaluates it on the untouched test set, and writes ``vae_src/weights/NAME.safetensors``
-and ``book/results/NAME.json``: configuration, seed, data, commit, versions, device, time and metrics with
-standard errors. Run it again after an interruption and it goes on from its last epoch.
+Each run trains one model, measures it on the untouched test set, and writes its weights to
+``vae_src/weights/NAME.safetensors`` and its record to ``book/results/NAME.json``: configuration, seed, data,
+commit, versions, device, time and metrics with standard errors. Run it again after an interruption and it goes on from its last epoch.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from vae_src.models import conv_vae, mlp_vae
 from vae_src.networks import Flatten, mlp
 from vae_src.objectives import elbo, rate_distortion
 from vae_src.randomness import seeded
-from vae_src.trained import sha256
+from vae_src.trained import WEIGHTS, sha256
 from vae_src.training import Prepare, TrainConfig, cosine, evaluate, fit
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,7 @@ def train_vae(name: str, data: ImageData) -> dict[str, Any]:
     run = VAE_RUNS[name]
     with seeded(run.config.seed):
         model = run.build().to(data.train.images.device)
-    checkpoint = ROOT / "_build" / "checkpoints" / f"{name}.safetensors"
+    checkpoint = ROOT / ".checkpoints" / f"{name}.safetensors"
     history = fit(
         model,
         data.train.images,
@@ -110,9 +110,9 @@ def train_vae(name: str, data: ImageData) -> dict[str, Any]:
     )
     if history.interrupted:
         sys.exit(f"Interrupted after {len(history.objective)} epochs: the same command goes on from there.")
-    save_weights(model, ROOT / "vae_src" / "weights" / f"{name}.safetensors", {"experiment": name})
+    save_weights(model, WEIGHTS / f"{name}.safetensors", {"experiment": name})
     checkpoint.unlink()
-    load_weights(model, ROOT / "vae_src" / "weights" / f"{name}.safetensors")
+    load_weights(model, WEIGHTS / f"{name}.safetensors")
     return {
         "question": run.question,
         "config": run.config.describe(),
@@ -156,7 +156,7 @@ def train_classifier(data: ImageData) -> dict[str, Any]:
         model = digit_classifier().to(images.device)
     numbers = torch.arange(len(images), device=images.device)[:, None]
     fit(model, numbers, log_likelihood, config, prepare=torch.clone)
-    save_weights(model, ROOT / "vae_src" / "weights" / "digit-classifier.safetensors")
+    save_weights(model, WEIGHTS / "digit-classifier.safetensors")
     with torch.no_grad():
         right = (model(rescale(data.test.images)).argmax(1) == data.test.labels).double()
     return {
@@ -176,7 +176,7 @@ def write_record(name: str, result: dict[str, Any], data: ImageData) -> None:
         "command": f"python -m vae_src.experiments {name}",
         **result,
         "data": {"name": data.name, "source": data.source, "train": len(data.train.images)},
-        "weights_sha256": sha256(ROOT / "vae_src" / "weights" / f"{name}.safetensors"),
+        "weights_sha256": sha256(WEIGHTS / f"{name}.safetensors"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

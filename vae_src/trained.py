@@ -10,9 +10,7 @@ from torch import nn
 
 from vae_src.checkpoints import load_weights
 
-# Two folders, one installed package: book/results is where a reader of the repository looks for records.
-WEIGHTS = importlib.resources.files("vae_src") / "weights"
-RESULTS = importlib.resources.files("vae_src.results")
+WEIGHTS = Path(__file__).with_name("weights")
 
 
 def record(name: str) -> dict[str, Any]:
@@ -24,9 +22,10 @@ def record(name: str) -> dict[str, Any]:
     Raises:
         ValueError: If there is no such record; the message lists those that exist.
     """
-    file = RESULTS / f"{name}.json"
+    results = importlib.resources.files("vae_src.results")  # book/results, installed with the package
+    file = results / f"{name}.json"
     if not file.is_file():
-        names = sorted(f.name.removesuffix(".json") for f in RESULTS.iterdir() if f.name.endswith(".json"))
+        names = sorted(f.name.removesuffix(".json") for f in results.iterdir() if f.name.endswith(".json"))
         raise ValueError(f"there is no record named {name!r}; there are: {', '.join(names) or 'none yet'}")
     return json.loads(file.read_text())
 
@@ -45,11 +44,11 @@ def load_trained(model: nn.Module, name: str) -> dict[str, Any]:
         ValueError: If there is no such record, or the weights are not those that were recorded.
     """
     run = record(name)
-    path = Path(str(WEIGHTS / f"{name}.safetensors"))
-    found = sha256(path) if path.exists() else "missing"
-    if found != run["weights_sha256"]:
+    path = WEIGHTS / f"{name}.safetensors"
+    found, recorded = sha256(path) if path.exists() else "missing", run["weights_sha256"]
+    if found != recorded:
         raise ValueError(
-            f"{path.name} is {found[:12]} but its record says {run['weights_sha256'][:12]}: restore the file, "
+            f"{path.name} has checksum {found[:12]} but its record says {recorded[:12]}: restore the file, "
             f"or make both anew with python -m vae_src.experiments {name}"
         )
     load_weights(model, path)

@@ -1,0 +1,148 @@
+"""Figures of the book, drawn on axes that the page gives: arrays in, nothing out.
+
+A colour means one thing everywhere: see `COLORS` (Okabe and Ito's palette, which colour-blind readers can
+tell apart).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+COLORS = {
+    "data": "#4D4D4D",
+    "encoder": "#0072B2",
+    "decoder": "#D55E00",
+    "prior": "#009E73",
+    "bound": "#CC79A7",
+    "gap": "#E69F00",
+}
+# Ten classes: Paul Tol's muted scheme; numerals on the map carry the same information.
+DIGIT_COLORS = [
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
+    "#DDCC77", "#CC6677", "#882255", "#AA4499", "#777777",
+]  # fmt: skip
+
+
+def use_style() -> None:
+    """Switch matplotlib to the book's style."""
+    plt.style.use(Path(__file__).with_name("book.mplstyle"))
+
+
+def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """Lay images out in rows, separated by a light line.
+
+    Args:
+        images: ``[n, height, width]`` or ``[n, 1, height, width]``, in [0, 1].
+        columns: Images per row; the last row is filled up with blanks.
+        gap: Pixels between neighbours.
+
+    Returns:
+        One picture, in [0, 1].
+    """
+    images = np.asarray(images).reshape(-1, *np.shape(images)[-2:])
+    n, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 0.12)
+    for k, image in enumerate(images):
+        top, left = k // columns * (height + gap), k % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def show_images(
+    ax: Axes, images: np.ndarray, columns: int, title: str = "", rows: Sequence[str] = ()
+) -> None:
+    """Draw images as a sheet of ink on paper.
+
+    Args:
+        ax: Where to draw.
+        images: ``[n, (1,) height, width]``, in [0, 1]; values outside are clipped.
+        columns: Images per row.
+        title: Above the sheet.
+        rows: One label per row, at its left.
+    """
+    images = np.asarray(images)
+    height = images.shape[-2]
+    ax.imshow(tile(images.clip(0, 1), columns), vmin=0, vmax=1)
+    ax.set_title(title)
+    ax.set_xticks([])
+    ax.set_yticks([(height + 2) * k + height / 2 for k in range(len(rows))], rows)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def learning_curves(axes: Sequence[Axes], epochs: Sequence[int], train: Mapping, validation: Mapping) -> None:
+    """Draw the ELBO, the distortion and the rate against epochs, on training and validation images.
+
+    Args:
+        axes: Three axes.
+        epochs: From `History`, as are the next two.
+        train: Its ``rate`` and ``distortion``, in nats per image.
+        validation: The same, held out.
+    """
+    terms = {name: (np.array(run["rate"]), np.array(run["distortion"])) for name, run in
+             {"train": train, "validation": validation}.items()}  # fmt: skip
+    panels = [
+        ("ELBO", "bound", lambda rate, distortion: -(rate + distortion)),
+        ("distortion", "decoder", lambda rate, distortion: distortion),
+        ("rate", "encoder", lambda rate, distortion: rate),
+    ]
+    for ax, (title, color, term) in zip(axes, panels, strict=True):
+        for (name, pair), style in zip(terms.items(), ["--", "-"], strict=True):
+            ax.plot(epochs, term(*pair), style, color=COLORS[color], marker=".", label=name)
+        ax.set(title=title, xlabel="epoch", ylabel="nats per image")
+        ax.legend()
+
+
+def scatter_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray, title: str = "") -> None:
+    """Draw two-dimensional codes, coloured by digit, with each digit's numeral at its median.
+
+    Args:
+        ax: Where to draw.
+        codes: ``[n, 2]``.
+        labels: ``[n]``, from 0 to 9.
+        title: Above the map.
+    """
+    for digit, color in enumerate(DIGIT_COLORS):
+        own = codes[labels == digit]
+        ax.scatter(*own.T, s=3, color=color, alpha=0.45, linewidths=0, rasterized=True)
+    for digit in range(len(DIGIT_COLORS)):
+        ax.text(
+            *np.median(codes[labels == digit], axis=0), str(digit), weight="bold", size=12, ha="center",
+            va="center", bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": DIGIT_COLORS[digit]},
+        )  # fmt: skip
+    ax.set(title=title, xlabel="$z_1$", ylabel="$z_2$")
+
+
+def vae_diagram(ax: Axes) -> None:
+    """Draw the path of one image through the model: encoder, noise, code, decoder, probabilities."""
+    boxes = [
+        (0.00, "image\n$x$", "data"),
+        (0.20, "encoder\n$\\mu(x),\\ \\sigma(x)$", "encoder"),
+        (0.44, "code\n$z = \\mu + \\sigma\\odot\\epsilon$", "bound"),
+        (0.70, "decoder\n$\\pi(z)$", "decoder"),
+        (0.88, "likelihood\n$p(x\\mid z)$", "data"),
+    ]
+    widths = [0.12, 0.16, 0.18, 0.11, 0.12]
+    for (left, text, color), width in zip(boxes, widths, strict=True):
+        ax.add_patch(FancyBboxPatch((left, 0.3), width, 0.34, boxstyle="round,pad=0.008",
+                                    fc="white", ec=COLORS[color], lw=1.8))  # fmt: skip
+        ax.text(left + width / 2, 0.47, text, ha="center", va="center", size=9.5)
+    arrows = [(0.12, 0.20), (0.36, 0.44), (0.62, 0.70), (0.81, 0.88)]
+    for start, end in arrows:
+        _arrow(ax, (start + 0.012, 0.47), (end - 0.012, 0.47))
+    ax.text(0.53, 0.96, "noise $\\epsilon\\sim N(0, I)$", ha="center", size=9.5, color=COLORS["prior"])
+    _arrow(ax, (0.53, 0.92), (0.53, 0.66), COLORS["prior"])
+    ax.text(0.28, 0.06, "rate: how far $q(z\\mid x)$ is from $p(z)$", ha="center", color=COLORS["encoder"])
+    ax.text(0.84, 0.06, "distortion: $-\\log p(x\\mid z)$", ha="center", color=COLORS["decoder"])
+    ax.set(xlim=(-0.02, 1.02), ylim=(0, 1.05))
+    ax.axis("off")
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "#444444") -> None:
+    """Draw a straight arrow in axes coordinates."""
+    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, color=color, lw=1.3))
