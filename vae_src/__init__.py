@@ -10,12 +10,23 @@ Conventions, everywhere:
 - **Distributions**: ``encode`` and ``decode`` return `torch.distributions` objects.
 - **Scale**: σ is called ``scale``; networks emit ``log_scale``.
 
-Reading order: `data`, `networks`, `distributions`, `models`, `objectives`, `training`, `evaluation`, and then
+Reading order: `data` (and `downloads`), `networks`, `distributions`, `models`, `objectives`, `training` (and `checkpoints`), `evaluation`, and then
 `exact`, the oracle that the tests hold them against.
 """
 
 from vae_src.checkpoints import load_weights, save_weights
-from vae_src.data import ImageData, Split, binarize, fashion, load, mnist, rescale, validate_images
+from vae_src.data import (
+    ImageData,
+    SampleDataWarning,
+    Split,
+    binarize,
+    fashion,
+    load,
+    mnist,
+    rescale,
+    sample,
+    validate_images,
+)
 from vae_src.distributions import (
     BernoulliLikelihood,
     NormalHead,
@@ -47,6 +58,7 @@ __all__ = [
     "LinearGaussian",
     "NormalHead",
     "NormalLikelihood",
+    "SampleDataWarning",
     "Split",
     "StandardNormal",
     "TrainConfig",
@@ -76,6 +88,7 @@ __all__ = [
     "rate_distortion",
     "reconstruction",
     "rescale",
+    "sample",
     "save_weights",
     "seeded",
     "validate_images",

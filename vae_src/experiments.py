@@ -2,7 +2,8 @@
 
 Each run trains one model, measures it on the untouched test set, and writes its weights to
 ``vae_src/weights/NAME.safetensors`` and its record to ``book/results/NAME.json``: configuration, seed, data,
-commit, versions, device, time and metrics with standard errors. Run it again after an interruption and it goes on from its last epoch.
+commit, versions, device, time and metrics with standard errors.
+Run it again after an interruption and it goes on from its last epoch.
 """
 
 import argparse
@@ -25,59 +26,74 @@ from vae_src.checkpoints import load_weights, save_weights
 from vae_src.data import ImageData, binarize, mnist, rescale
 from vae_src.distributions import NormalLikelihood
 from vae_src.evaluation import active_units, estimate, log_marginal
-from vae_src.models import conv_vae, mlp_vae
+from vae_src.models import VAE, conv_vae, mlp_autoencoder, mlp_vae
 from vae_src.networks import Flatten, mlp
-from vae_src.objectives import elbo, rate_distortion
+from vae_src.objectives import elbo, rate_distortion, reconstruction
 from vae_src.randomness import seeded
 from vae_src.trained import WEIGHTS, sha256
-from vae_src.training import Prepare, TrainConfig, cosine, evaluate, fit
+from vae_src.training import Monitor, Objective, Prepare, TrainConfig, cosine, evaluate, fit
 
 ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class VAERun:
-    """One VAE trained on the training images of MNIST and measured on its test images."""
+class Run:
+    """One model trained on the training images of MNIST and measured on its test images."""
 
     question: str  # what the run answers, for the record
     build: Callable[[], nn.Module]
-    prepare: Prepare
     config: TrainConfig
+    objective: Objective = elbo
+    monitor: Monitor | None = rate_distortion
+    prepare: Prepare = binarize
 
 
-VAE_RUNS = {
-    "mnist-mlp": VAERun(
+def _gaussian(learn_scale: bool) -> VAE:
+    """Build the chapter's MLP for grey pixels."""
+    return mlp_vae(20, (400,), likelihood=NormalLikelihood(scale=1.0, learn_scale=learn_scale))
+
+
+RUNS = {
+    "mnist-mlp": Run(
         "How good does the chapter's own MLP get with a hundred epochs instead of a minute?",
-        lambda: mlp_vae(latent_dim=20, hidden_dims=(400,)),
-        binarize,
+        lambda: mlp_vae(20, (400,)),
         TrainConfig(num_epochs=100, learning_rate=2e-3, schedule=cosine, monitor_every=5),
     ),
-    "mnist-conv": VAERun(
+    "mnist-conv": Run(
         "What do convolutions buy?",
-        lambda: conv_vae(latent_dim=20, channels=(16, 32), hidden_dim=128),
-        binarize,
+        lambda: conv_vae(20, channels=(16, 32), hidden_dim=128),
         TrainConfig(num_epochs=20, learning_rate=2e-3, schedule=cosine),
     ),
-    "mnist-gaussian-fixed": VAERun(
+    "mnist-gaussian-fixed": Run(
         "Grey pixels under a Gaussian with σ = 1, the hidden choice of a plain squared error",
-        lambda: mlp_vae(latent_dim=20, hidden_dims=(400,), likelihood=NormalLikelihood(scale=1.0)),
-        rescale,
+        lambda: _gaussian(learn_scale=False),
         TrainConfig(num_epochs=20, learning_rate=2e-3, schedule=cosine),
+        prepare=rescale,
     ),
-    "mnist-gaussian-learned": VAERun(
+    "mnist-gaussian-learned": Run(
         "Grey pixels under a Gaussian whose σ is learned",
-        lambda: mlp_vae(
-            latent_dim=20, hidden_dims=(400,), likelihood=NormalLikelihood(scale=1.0, learn_scale=True)
-        ),
-        rescale,
+        lambda: _gaussian(learn_scale=True),
         TrainConfig(num_epochs=20, learning_rate=2e-3, schedule=cosine),
+        prepare=rescale,
+    ),
+    "mnist-2d-vae": Run(
+        "A latent space that fits on paper",
+        lambda: mlp_vae(2, (256, 128)),
+        TrainConfig(num_epochs=40, learning_rate=2e-3, schedule=cosine),
+    ),
+    "mnist-2d-autoencoder": Run(
+        "The same layers without the noise and without the rate",
+        lambda: mlp_autoencoder(2, (256, 128)),
+        TrainConfig(num_epochs=40, learning_rate=2e-3, schedule=cosine),
+        objective=reconstruction,
+        monitor=None,
     ),
 }
 
 
 def main() -> None:
     """Run the experiments named on the command line."""
-    names = [*VAE_RUNS, "digit-classifier"]
+    names = [*RUNS, "digit-classifier"]
     parser = argparse.ArgumentParser(prog="python -m vae_src.experiments", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", choices=names, help=", ".join(names))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -87,55 +103,58 @@ def main() -> None:
         sys.exit("The whole of MNIST is needed for a recorded run: see book/running.md for ways to get it.")
     for name in arguments.names:
         started = time.perf_counter()
-        result = train_classifier(data) if name == "digit-classifier" else train_vae(name, data)
+        result = train_classifier(data) if name == "digit-classifier" else train(name, data)
         result["minutes"] = round((time.perf_counter() - started) / 60, 2)
         write_record(name, result, data)
 
 
-def train_vae(name: str, data: ImageData) -> dict[str, Any]:
-    """Train one of `VAE_RUNS`, save its weights, and measure what was saved."""
-    run = VAE_RUNS[name]
+def train(name: str, data: ImageData) -> dict[str, Any]:
+    """Train one of `RUNS`, save its weights, and measure what was saved."""
+    run = RUNS[name]
     with seeded(run.config.seed):
         model = run.build().to(data.train.images.device)
     checkpoint = ROOT / ".checkpoints" / f"{name}.safetensors"
     history = fit(
         model,
         data.train.images,
-        elbo,
+        run.objective,
         run.config,
         validation=data.validation.images,
         prepare=run.prepare,
-        monitor=rate_distortion,
+        monitor=run.monitor,
         checkpoint=checkpoint,
     )
     if history.interrupted:
         sys.exit(f"Interrupted after {len(history.objective)} epochs: the same command goes on from there.")
-    save_weights(model, WEIGHTS / f"{name}.safetensors", {"experiment": name})
+    weights = WEIGHTS / f"{name}.safetensors"
+    save_weights(model, weights, {"experiment": name})
+    load_weights(model, weights)
     checkpoint.unlink()
-    load_weights(model, WEIGHTS / f"{name}.safetensors")
     return {
         "question": run.question,
         "config": run.config.describe(),
         "seed": run.config.seed,
         "prepare": run.prepare.__name__,
-        "metrics": vae_metrics(model, data.test.images, run.prepare),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "metrics": test_metrics(model, run, data.test.images),
         "history": {"epochs": history.epochs, "train": history.train, "validation": history.validation},
     }
 
 
-def vae_metrics(model: nn.Module, images: Tensor, prepare: Prepare) -> dict[str, Any]:
+def test_metrics(model: nn.Module, run: Run, images: Tensor) -> dict[str, Any]:
     """Test-set metrics in nats per image, with standard errors over images."""
-    terms = evaluate(rate_distortion, model, images, prepare=prepare)
-    with seeded(0):
-        x = prepare(images[:1000])
-    metrics = {
-        "elbo": -(terms.rate + terms.distortion),
-        "rate": terms.rate,
-        "distortion": terms.distortion,
-        "log_marginal_1000": log_marginal(model, x, num_samples=1000),
+    metrics = {run.objective.__name__: evaluate(run.objective, model, images, prepare=run.prepare)}
+    if isinstance(model, VAE):
+        metrics |= evaluate(rate_distortion, model, images, prepare=run.prepare)._asdict()
+        with seeded(0):
+            x = run.prepare(images[:1000])
+        metrics["log_marginal_1000"] = log_marginal(model, x, num_samples=1000)
+    summary: dict[str, Any] = {
+        name: estimate(values)._asdict() | {"images": len(values)} for name, values in metrics.items()
     }
-    summary = {key: estimate(values)._asdict() | {"images": len(values)} for key, values in metrics.items()}
-    return summary | {"active_units": active_units(model, x).count}
+    if isinstance(model, VAE):
+        summary["active_units"] = active_units(model, run.prepare(images)).count
+    return summary
 
 
 def digit_classifier() -> nn.Sequential:
