@@ -10,8 +10,8 @@ Conventions, everywhere:
 - **Distributions**: ``encode`` and ``decode`` return `torch.distributions` objects.
 - **Scale**: σ is called ``scale``; networks emit ``log_scale``.
 
-Reading order: `data` (and `downloads`), `networks`, `distributions`, `models`, `objectives`, `training` (and `checkpoints`), `evaluation`, and then
-`exact`, the oracle that the tests hold them against.
+Reading order: `data` (with `downloads`), `networks`, `distributions`, `models`, `objectives`, `training` (with
+`checkpoints`), `evaluation`, and then `exact`, the oracle that the tests hold them against.
 """
 
 from vae_src.checkpoints import load_weights, save_weights

@@ -147,14 +147,14 @@ def test_metrics(model: nn.Module, run: Run, images: Tensor) -> dict[str, Any]:
     if isinstance(model, VAE):
         metrics |= evaluate(rate_distortion, model, images, prepare=run.prepare)._asdict()
         with seeded(0):
-            x = run.prepare(images[:1000])
-        metrics["log_marginal_1000"] = log_marginal(model, x, num_samples=1000)
-    summary: dict[str, Any] = {
+            x = run.prepare(images)
+        metrics["log_marginal_1000"] = log_marginal(model, x[:1000], num_samples=1000)
+        counts = {"active_units": active_units(model, x).count}
+    else:
+        counts = {}
+    return counts | {
         name: estimate(values)._asdict() | {"images": len(values)} for name, values in metrics.items()
     }
-    if isinstance(model, VAE):
-        summary["active_units"] = active_units(model, run.prepare(images)).count
-    return summary
 
 
 def digit_classifier() -> nn.Sequential:
