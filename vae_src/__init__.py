@@ -10,8 +10,8 @@ Conventions, everywhere:
 - **Distributions**: ``encode`` and ``decode`` return `torch.distributions` objects.
 - **Scale**: σ is called ``scale``; networks emit ``log_scale``.
 
-Reading order: `data` (with `downloads`), `networks`, `distributions`, `models`, `objectives`, `training` (with
-`checkpoints`), `evaluation`, and then `exact`, the oracle that the tests hold them against.
+Reading order: `data` (with `downloads`), `networks`, `distributions`, `models`, `objectives`, `training`
+(with `checkpoints`), `evaluation`, and then `exact`, the oracle that the tests hold them against.
 """
 
 from vae_src.checkpoints import load_weights, save_weights
@@ -36,6 +36,7 @@ from vae_src.distributions import (
 )
 from vae_src.evaluation import active_units, effective_sample_size, estimate, log_marginal
 from vae_src.exact import LinearGaussian
+from vae_src.metrics import frechet_distance, precision_recall
 from vae_src.models import VAE, Autoencoder, conv_vae, mlp_autoencoder, mlp_vae
 from vae_src.networks import conv_decoder, conv_encoder, mlp
 from vae_src.objectives import (
@@ -75,6 +76,7 @@ __all__ = [
     "evaluate",
     "fashion",
     "fit",
+    "frechet_distance",
     "iwae_bound",
     "kl",
     "load",
@@ -85,6 +87,7 @@ __all__ = [
     "mlp_autoencoder",
     "mlp_vae",
     "mnist",
+    "precision_recall",
     "rate_distortion",
     "reconstruction",
     "rescale",

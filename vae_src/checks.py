@@ -35,9 +35,11 @@ def check(
     """
     left_t, right_t = _as_pair(left, right)
     difference = (left_t - right_t).abs()
-    ok = bool((difference <= atol + rtol * right_t.abs()).all()) and _finite(left_t, right_t)
+    allowed = atol + rtol * right_t.abs()
+    ok = bool((difference <= allowed).all()) and _finite(left_t, right_t)
     tolerance = f"within {atol:g}" + (f" + {rtol:.2g} of the right side" if rtol else "")
-    _report(ok, claim, f"{_show(left_t)} = {_show(right_t)}, {tolerance}", difference, left_t, label)
+    sides = f"{_show(left_t)} = {_show(right_t)}, {tolerance}"
+    _report(ok, claim, sides, difference, difference - allowed, left_t, label)
 
 
 def check_at_most(
@@ -59,7 +61,8 @@ def check_at_most(
     excess = left_t - right_t
     ok = bool((excess <= slack).all()) and _finite(left_t, right_t)
     allowed = f", allowing {slack:g}" if slack else ""
-    _report(ok, claim, f"{_show(left_t)} ≤ {_show(right_t)}{allowed}", excess, left_t, label)
+    sides = f"{_show(left_t)} ≤ {_show(right_t)}{allowed}"
+    _report(ok, claim, sides, excess, excess, left_t, label)
 
 
 def glue(name: str, value: object) -> None:
@@ -83,8 +86,9 @@ def glue(name: str, value: object) -> None:
 
 def _as_pair(left: Value, right: Value) -> tuple[Tensor, Tensor]:
     """Both sides in float64, broadcast against each other."""
-    sides = (torch.as_tensor(side).detach().cpu().double() for side in (left, right))
-    left_t, right_t = torch.broadcast_tensors(*sides)
+    # a bare number must not pass through float32, where 1 and 1 + 1e-9 are one
+    tensors = (x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=torch.float64) for x in (left, right))
+    left_t, right_t = torch.broadcast_tensors(*(x.detach().cpu().double() for x in tensors))
     if left_t.numel() == 0:
         raise ValueError("a check needs at least one number on each side, got an empty tensor")
     return left_t, right_t
@@ -99,15 +103,17 @@ def _show(side: Tensor) -> str:
     return f"{side.mean().item():.4g}" if side.numel() > 1 else f"{side.item():.4g}"
 
 
-def _report(ok: bool, claim: str, sides: str, worst: Tensor, left: Tensor, label: str | None) -> None:
+def _report(
+    ok: bool, claim: str, sides: str, off: Tensor, excess: Tensor, left: Tensor, label: str | None
+) -> None:
     """Print the line that the reader sees, or raise with the offending entry."""
     where = f"  [{label}]" if label else ""
     many = f"  (means of {left.numel():,} values; each pair holds)" if left.numel() > 1 else ""
     if ok:
         print(f"✓ {claim}{where}\n    {sides}{many}")
         return
-    index = int(torch.nan_to_num(worst.reshape(-1), nan=torch.inf).argmax())
+    index = int(excess.where(excess.isfinite(), torch.inf).reshape(-1).argmax())
     raise CheckFailed(
         f"{claim}{where} does not hold: {sides}; worst at entry {index} of {left.numel()}, "
-        f"where left is {left.reshape(-1)[index].item():.6g}, off by {worst.reshape(-1)[index].item():.3g}"
+        f"where left is {left.reshape(-1)[index].item():.6g}, off by {off.reshape(-1)[index].item():.3g}"
     )

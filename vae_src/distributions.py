@@ -26,7 +26,7 @@ class NormalHead(nn.Module):
         in_features: Length of the feature vector.
         latent_dim: Length of z.
 
-    Reference: Kingma & Welling (2014), arXiv:1312.6114, appendix C.2. In the book: eq-encoder.
+    Reference: Kingma & Welling (2014), arXiv:1312.6114, appendix C.2. In the book: eq-vae-encoder.
     """
 
     def __init__(self, in_features: int, latent_dim: int):
@@ -47,7 +47,7 @@ class BernoulliLikelihood(nn.Module):
     Args:
         event_dims: How many trailing axes make one image; their log-probabilities are summed.
 
-    Reference: Kingma & Welling (2014), arXiv:1312.6114, appendix C.1. In the book: eq-bernoulli.
+    Reference: Kingma & Welling (2014), arXiv:1312.6114, appendix C.1. In the book: eq-vae-likelihood.
     """
 
     def __init__(self, event_dims: int = 3):
@@ -73,7 +73,7 @@ class NormalLikelihood(nn.Module):
     Raises:
         ValueError: If ``scale`` is not a positive finite number.
 
-    Reference: Rybkin, Daniilidis & Levine (2021), arXiv:2006.13202. In the book: eq-gaussian-likelihood.
+    Reference: Rybkin, Daniilidis & Levine (2021), arXiv:2006.13202. In the book: eq-vae-gaussian.
     """
 
     def __init__(self, scale: float = 1.0, learn_scale: bool = False, event_dims: int = 3):
@@ -95,7 +95,7 @@ class StandardNormal(nn.Module):
     Args:
         latent_dim: Length of z.
 
-    In the book: eq-prior.
+    In the book: eq-vae-prior.
     """
 
     loc: Tensor
@@ -125,7 +125,7 @@ def kl(q: Distribution, p: Distribution, num_samples: int = 1) -> Float[Tensor, 
     Returns:
         One divergence per example, with the batch shape of ``q`` and ``p``.
 
-    In the book: eq-kl-standard-normal.
+    In the book: eq-kl, eq-vae-rate.
     """
     try:
         return kl_divergence(q, p)

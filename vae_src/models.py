@@ -184,5 +184,5 @@ def _mlp_decoder(
         mlp([latent_dim, *reversed(hidden_dims)], activation),
         nn.Linear(hidden_dims[0], math.prod(event_shape)),
         Unflatten(event_shape),
-        likelihood or BernoulliLikelihood(),
+        likelihood or BernoulliLikelihood(len(event_shape)),
     )

@@ -78,7 +78,8 @@ class OverImages(nn.Module):
         """Fold the leading axes into one, apply the network, unfold them."""
         _require_image(x, self.event_shape)
         batch_shape = x.shape[: x.ndim - len(self.event_shape)]
-        return self.network(x.reshape(-1, *self.event_shape)).unflatten(0, batch_shape)
+        features = self.network(x.reshape(-1, *self.event_shape))
+        return features.reshape(*batch_shape, *features.shape[1:])
 
 
 def conv_encoder(
@@ -97,7 +98,7 @@ def conv_encoder(
         A network from ``[*batch, *event_shape]`` to ``[*batch, hidden_dim]``.
 
     Raises:
-        ValueError: If the sides cannot be halved that often.
+        ValueError: If there is no stage, or the sides cannot be halved that often.
     """
     height, width = _coarse_size(event_shape, len(channels))
     layers: list[nn.Module] = []
@@ -121,7 +122,7 @@ def conv_decoder(
         A network from ``[*batch, latent_dim]`` to ``[*batch, *event_shape]``, unbounded (logits or means).
 
     Raises:
-        ValueError: If the sides cannot be doubled up from whole numbers.
+        ValueError: If there is no stage, or the sides cannot be doubled up from whole numbers.
 
     Reference: Odena, Dumoulin & Olah (2016), doi:10.23915/distill.00003.
     """
@@ -139,6 +140,8 @@ def conv_decoder(
 
 def _coarse_size(event_shape: Sequence[int], num_stages: int) -> tuple[int, int]:
     """Height and width after halving `num_stages` times."""
+    if num_stages < 1:
+        raise ValueError("channels needs at least one stage, such as (16, 32)")
     _, height, width = event_shape
     factor = 2**num_stages
     if height % factor or width % factor:

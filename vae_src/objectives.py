@@ -43,7 +43,7 @@ def log_weights(
     Raises:
         ValueError: If ``num_samples`` is below 1.
 
-    Reference: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 3. In the book: eq-log-weight.
+    Reference: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 3. In the book: eq-elbo-is.
     """
     _require_positive(num_samples)
     q_z = model.encode(x)
@@ -70,7 +70,7 @@ def rate_distortion(
     Raises:
         ValueError: If ``num_samples`` is below 1.
 
-    Reference: Alemi et al. (2018), arXiv:1711.00464. In the book: eq-rate-distortion.
+    Reference: Alemi et al. (2018), arXiv:1711.00464. In the book: eq-vae-rate-distortion.
     """
     _require_positive(num_samples)
     q_z = model.encode(x)
@@ -101,7 +101,7 @@ def elbo(
     Raises:
         ValueError: If ``num_samples`` is below 1.
 
-    Reference: Kingma & Welling (2014), arXiv:1312.6114, eq. 3. In the book: eq-elbo-vae.
+    Reference: Kingma & Welling (2014), arXiv:1312.6114, eq. 3. In the book: eq-vae-elbo.
     """
     return beta_elbo(model, x, 1.0, num_samples)
 
@@ -173,7 +173,7 @@ def reconstruction(model: Autoencoder, x: Float[Tensor, "batch *event"]) -> Floa
     Returns:
         One value per example; with a Gaussian of σ = 1, half the squared error and a constant, negated.
 
-    In the book: eq-autoencoder-objective.
+    In the book: eq-vae-autoencoder.
     """
     return model.decode(model.encode(x)).log_prob(x)
 

@@ -110,7 +110,7 @@ def scatter_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray, title: str = 
     for digit, color in enumerate(DIGIT_COLORS):
         own = codes[labels == digit]
         ax.scatter(*own.T, s=3, color=color, alpha=0.45, linewidths=0, rasterized=True)
-    for digit in range(len(DIGIT_COLORS)):
+    for digit in np.unique(labels):
         ax.text(
             *np.median(codes[labels == digit], axis=0), str(digit), weight="bold", size=12, ha="center",
             va="center", bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": DIGIT_COLORS[digit]},

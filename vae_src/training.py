@@ -212,12 +212,14 @@ def evaluate(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with torch.no_grad(), seeded(seed):
-        parts = []
-        for x in _usable(data, "data", prepare).split(batch_size):
-            x = x.to(device)
-            parts.append(function(model, x if prepare is None else prepare(x)))
-    model.train(was_training)
+    try:
+        with torch.no_grad(), seeded(seed):
+            parts = []
+            for x in _usable(data, "data", prepare).split(batch_size):
+                x = x.to(device)
+                parts.append(function(model, x if prepare is None else prepare(x)))
+    finally:
+        model.train(was_training)
     if isinstance(parts[0], Tensor):
         return torch.cat(parts)
     return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -232,9 +234,9 @@ def _read_monitor(
     history: History,
 ) -> None:
     """Append the monitor's means on each split, always on the same images and the same noise."""
-    history.epochs.append(epoch + 1)
-    for name, data in splits.items():
-        record = evaluate(monitor, model, data, prepare=prepare)
+    records = {name: evaluate(monitor, model, data, prepare=prepare) for name, data in splits.items()}
+    history.epochs.append(epoch + 1)  # after the evaluations: Ctrl-C in one leaves no half entry
+    for name, record in records.items():
         for key, values in record._asdict().items():
             getattr(history, name).setdefault(key, []).append(values.mean().item())
 

@@ -1,0 +1,208 @@
+"""The built site: whole, without a foreign request, and right in a browser, light and dark.
+
+`make book` builds it, `make test` builds and tests it. The browser tests need an installed Chromium;
+without one they are skipped, except in continuous integration.
+"""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+import notebooks
+
+SITE = notebooks.ROOT / "_build" / "html"
+SOURCES = [str(page.relative_to(notebooks.ROOT).with_suffix(".html")) for page in notebooks.pages()]
+PAGES = [*SOURCES, "genindex.html", "search.html"]
+each_page = pytest.mark.parametrize("name", PAGES)
+
+LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "audio": "src", "video": "src"}
+FOREIGN = re.compile(r"^(?:https?:)?//")
+
+
+class Page(HTMLParser):
+    """What a page defines and asks for: ids, links, files it loads, pictures, the article's text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.repeated: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.text = path.read_text("utf8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attrs):
+        """Note what one element brings."""
+        given = dict(attrs)
+        if (name := given.get("id")) is not None:
+            self.repeated |= self.ids & {name}
+            self.ids |= {name}
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        if tag == "link" and "stylesheet" in given.get("rel", ""):
+            self.loads.append(given["href"])
+        if tag in LOADS and given.get(LOADS[tag]):
+            self.loads.append(given[LOADS[tag]])
+        if tag == "img":
+            self.pictures.append(given)
+
+
+@functools.cache
+def page(name: str) -> Page:
+    """Return one parsed page of the built site."""
+    path = SITE / name
+    if not path.exists():
+        pytest.fail(f"{name} is not built; run `make book` first", pytrace=False)
+    return Page(path)
+
+
+@each_page
+def test_links_lead_somewhere(name):
+    for link in page(name).links + page(name).loads:
+        target, anchor = urldefrag(unquote(link).split("?")[0] if "#" not in link else unquote(link))
+        if FOREIGN.match(target) or target.startswith(("mailto:", "data:", "javascript:")):
+            continue
+        path = (SITE / name).parent.joinpath(target).resolve() if target else SITE / name
+        assert path.exists(), f"{name} links to {link}"
+        if anchor and path.suffix == ".html":
+            assert anchor in page(str(path.relative_to(SITE))).ids, f"{name}: no {link}"
+
+
+@each_page
+def test_ids_are_unique(name):
+    assert page(name).repeated == set()
+
+
+@each_page
+def test_nothing_is_loaded_from_elsewhere(name):
+    assert [url for url in page(name).loads if FOREIGN.match(url)] == []
+
+
+@each_page
+def test_pictures_have_alt_text(name):
+    for picture in page(name).pictures:
+        alt = picture.get("alt")
+        assert alt, picture
+        assert "_images/" not in alt, f"alt text is a file name: {alt}"
+
+
+@each_page
+def test_no_traceback_and_no_machine_path(name):
+    assert "Traceback (most recent call last)" not in page(name).text
+    assert not notebooks.MACHINE_PATH.search(page(name).text)
+
+
+def test_index_opens_the_first_page():
+    index = page("index.html")
+    assert '<html lang="en">' in index.text
+    assert "<title>" in index.text
+    assert index.links == [SOURCES[0]]
+
+
+def test_site_has_what_mathjax_and_search_engines_need():
+    for name in ("_static/mathjax/tex-chtml.js", "sitemap.xml", "_static/card.png"):
+        assert (SITE / name).exists(), name
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A file server that prints nothing."""
+
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def address():
+    page("index.html")  # fails with advice where nothing is built
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing("no Chromium is installed (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Return a function that opens a page, and hold everything it did to the site itself."""
+    tabs, trouble = [], []
+
+    def allowed(url: str) -> bool:
+        return url.startswith((address, f"file://{SITE}", "data:", "blob:"))
+
+    def open_page(url, width=1280, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=False
+        )
+        tabs.append(context)
+        tab = context.new_page()
+        context.route(
+            lambda url: not allowed(url), lambda route: (trouble.append(route.request.url), route.abort())
+        )
+        tab.on("pageerror", lambda error: trouble.append(str(error)))
+        tab.on("console", lambda m: trouble.append(m.text) if m.type in {"error", "warning"} else None)
+        tab.on("response", lambda r: trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        tab.goto(url)
+        tab.wait_for_load_state("networkidle")
+        tab.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
+        return tab
+
+    yield open_page
+    for context in tabs:
+        context.close()
+    assert trouble == []
+
+
+@each_page
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_in_a_browser(opened, address, name, scheme):
+    from axe_playwright_python import sync_playwright as axe
+
+    tab = opened(f"{address}/{name}", scheme=scheme)
+    assert tab.locator("html").get_attribute("data-theme") == scheme
+    formulas = tab.locator(".math").count()
+    assert tab.locator("mjx-container").count() >= formulas
+    assert tab.locator("mjx-merror").all_text_contents() == []
+    tab.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
+    # preload: false, or axe itself asks for stylesheets
+    found = tab.evaluate("axe.run(document, {preload: false})")["violations"]
+    assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
+
+
+@each_page
+def test_page_fits_a_phone(opened, address, name):
+    tab = opened(f"{address}/{name}", width=390)
+    assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
+
+
+def test_book_opens_from_its_folder(opened):
+    tab = opened(f"file://{SITE}/index.html")
+    tab.wait_for_url(f"file://{SITE}/{SOURCES[0]}")
+    assert tab.locator(".bd-article h1").count() == 1
