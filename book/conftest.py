@@ -52,13 +52,13 @@ class Printed(str):
         return not self == other
 
 
-class TolerantCell(plugin.IPyNbCell):
-    """A cell whose outputs are compared as `Printed`."""
-
-    def sanitize(self, text):
-        """Return the text in the form in which nbval compares it."""
-        text = super().sanitize(text)
-        return Printed(text) if isinstance(text, str) else text
+_sanitize = plugin.IPyNbCell.sanitize
 
 
-plugin.IPyNbCell = TolerantCell
+def tolerant_sanitize(cell: plugin.IPyNbCell, text: object) -> object:
+    """Return text in the form in which nbval compares it, as `Printed`."""
+    text = _sanitize(cell, text)
+    return Printed(text) if isinstance(text, str) else text
+
+
+plugin.IPyNbCell.sanitize = tolerant_sanitize

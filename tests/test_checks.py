@@ -43,6 +43,7 @@ def test_what_agrees_passes_in_either_order(left, right):
         (math.inf, 0.0),
         (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])),  # the means agree
         (torch.ones(3), torch.tensor([1.0, 1.0, 1.1])),
+        (torch.zeros(1000).index_fill(0, torch.tensor(3), 1e-5), 0.0),  # small on average
     ],
 )
 def test_what_differs_anywhere_fails_in_either_order(left, right, capsys):
@@ -134,7 +135,9 @@ def test_at_most_allows_equality_and_broadcasts():
         check_at_most("below", [0.0, 1.0, 2.0], 1.0)
 
 
-@pytest.mark.parametrize(("left", "right"), [(math.nan, 1.0), (0.0, math.nan), (-math.inf, 0.0), (0.0, math.inf)])
+@pytest.mark.parametrize(
+    ("left", "right"), [(math.nan, 1.0), (0.0, math.nan), (-math.inf, 0.0), (0.0, math.inf)]
+)
 def test_at_most_wants_numbers(left, right):
     with pytest.raises(CheckFailed, match="worst at entry 1 of 2"):
         check_at_most("below", [0.0, left], [0.0, right])

@@ -83,7 +83,9 @@ def test_draws_that_do_not_fill_the_last_chunk_count_once():
             drawn.append(z.shape[0])
             return super().decode(z)
 
-    log_marginal(Counting(torch.ones(4, 2, dtype=F64), torch.zeros(4, dtype=F64), 1.0), data(2), 10, chunk_size=4)
+    log_marginal(
+        Counting(torch.ones(4, 2, dtype=F64), torch.zeros(4, dtype=F64), 1.0), data(2), 10, chunk_size=4
+    )
     assert drawn == [4, 4, 2]
 
 
@@ -179,7 +181,9 @@ def test_estimate_refuses_what_has_no_standard_error(shape):
     assert spec
     plain = importlib.util.module_from_spec(spec)
     loader.exec_module(plain)
-    with pytest.raises(ValueError, match=rf"at least two values on one axis, got \[{str(list(shape))[1:-1]}\]"):
+    with pytest.raises(
+        ValueError, match=rf"at least two values on one axis, got \[{str(list(shape))[1:-1]}\]"
+    ):
         plain.estimate(torch.zeros(shape))
 
 

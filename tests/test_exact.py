@@ -112,5 +112,7 @@ def test_a_scale_that_is_none_is_refused(scale):
 
 def test_shapes_that_disagree_are_refused():
     plain = without_type_checks(exact)
-    with pytest.raises(ValueError, match="weight has 3 rows but offset has 2 entries: both count the features"):
+    with pytest.raises(
+        ValueError, match="weight has 3 rows but offset has 2 entries: both count the features"
+    ):
         plain.LinearGaussian(torch.ones(3, 1), torch.zeros(2), 1.0)

@@ -1,5 +1,6 @@
 """Tests of metrics.py: precision and recall against loops and an overlap that is known."""
 
+import itertools
 import math
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_a_set_agrees_with_itself(n, offset):
     assert precision_recall(x, x.clone()) == (1, 1)
 
 
+def test_single_precision_suffices_far_from_the_origin():
+    with seeded(0):
+        real, fake = torch.rand(40, 5) + 1000, 1.2 * torch.rand(40, 5) + 1000
+    found = precision_recall(real, fake)
+    pair = real.double().numpy(), fake.double().numpy()
+    assert found.precision == pytest.approx(share_among(pair[1], pair[0], 3))
+    assert found.recall == pytest.approx(share_among(*pair, 3))
+    assert 0 < found.recall < 1
+
+
 def test_sets_far_apart_share_nothing():
     with seeded(0):
         x = torch.rand(50, 4)
@@ -89,13 +100,15 @@ def test_more_neighbours_are_more_lenient():
     with seeded(0):
         real, fake = torch.rand(60, 6), torch.rand(60, 6) * 1.3
     found = [precision_recall(real, fake, k) for k in (1, 3, 10)]
-    for few, many in zip(found[:-1], found[1:], strict=True):
+    for few, many in itertools.pairwise(found):
         assert few.precision <= many.precision
         assert few.recall <= many.recall
     assert found[0] < found[-1]
 
 
-@pytest.mark.parametrize(("real", "fake", "k"), [(3, 10, 3), (10, 3, 3), (10, 10, 0), (10, 10, -1), (0, 10, 3)])
+@pytest.mark.parametrize(
+    ("real", "fake", "k"), [(3, 10, 3), (10, 3, 3), (10, 10, 0), (10, 10, -1), (0, 10, 3)]
+)
 def test_neighbours_that_do_not_exist_are_refused(real, fake, k):
     message = f"num_neighbors={k} must be at least 1 and below .* here {real} and {fake}"
     with pytest.raises(ValueError, match=message):

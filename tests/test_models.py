@@ -1,5 +1,6 @@
 """Tests of models.py: the protocol, the architectures and what they share, sampling."""
 
+import itertools
 import math
 
 import pytest
@@ -33,7 +34,7 @@ def test_parameters_of_the_mlp_are_counted_by_hand(hidden):
     pixels = math.prod(SHAPE)
 
     def dense(*sizes: int) -> int:
-        return sum((i + 1) * o for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
 
     model = mlp_vae(3, hidden, event_shape=SHAPE)
     decoder = dense(3, *hidden[::-1], pixels)

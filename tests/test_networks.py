@@ -1,5 +1,6 @@
 """Tests of networks.py: shapes over any leading axes, layers against their formulas, refusals."""
 
+import itertools
 import math
 
 import numpy as np
@@ -30,7 +31,7 @@ def num_parameters(network: nn.Module) -> int:
 def test_an_mlp_keeps_the_leading_axes(sizes, batch_shape):
     network = mlp(sizes)
     assert network(torch.zeros(*batch_shape, sizes[0])).shape == (*batch_shape, sizes[-1])
-    assert num_parameters(network) == sum((i + 1) * o for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+    assert num_parameters(network) == sum((i + 1) * o for i, o in itertools.pairwise(sizes))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,12 @@ def test_a_wrong_code_is_refused_by_the_convolutional_decoder():
 
 
 @settings(max_examples=25, deadline=None)
-@given(batch_shape=leading, channels=channel_lists, colours=st.integers(1, 3), sides=st.tuples(*[st.integers(1, 3)] * 2))
+@given(
+    batch_shape=leading,
+    channels=channel_lists,
+    colours=st.integers(1, 3),
+    sides=st.tuples(*[st.integers(1, 3)] * 2),
+)
 def test_convolutions_in_and_out_mirror_each_other(batch_shape, channels, colours, sides):
     factor = 2 ** len(channels)
     event_shape = (colours, sides[0] * factor, sides[1] * factor)

@@ -37,17 +37,21 @@ class Wrong:
     prior, so that the rate is estimated.
     """
 
-    def __init__(self, exact: LinearGaussian, shift: float = 0.3, stretch: float = 1.4, diagonal: bool = False):
+    def __init__(
+        self,
+        exact: LinearGaussian,
+        shift: float | Tensor = 0.3,
+        stretch: float | Tensor = 1.4,
+        diagonal: bool = False,
+    ):
         self.exact, self.shift, self.stretch, self.diagonal = exact, shift, stretch, diagonal
         self.prior, self.decode = exact.prior, exact.decode
 
     def full(self, x: Tensor) -> MultivariateNormal:
         """The encoder with torch's full covariance, in either case."""
         q = self.exact.posterior(x)
-        factor = self.stretch * q.scale_tril
-        if self.diagonal:
-            factor = torch.diag_embed(self.stretch * q.stddev)
-        return MultivariateNormal(q.mean + self.shift, scale_tril=factor)
+        factor = torch.diag_embed(q.stddev) if self.diagonal else q.scale_tril
+        return MultivariateNormal(q.mean + self.shift, scale_tril=self.stretch * factor)
 
     def encode(self, x: Tensor) -> Distribution:
         q = self.full(x)
@@ -60,7 +64,7 @@ def data(n: int = 6) -> Tensor:
 
 
 def repeated(x: Tensor, n: int) -> Tensor:
-    """n copies of each example, in one batch: n independent draws of anything per-example."""
+    """Repeat each example n times, in one batch: n independent draws of anything per-example."""
     return x.repeat_interleave(n, 0)
 
 
@@ -70,7 +74,9 @@ def assert_mean(draws: Tensor, expected: Tensor) -> None:
     assert ((draws.mean(-1) - expected).abs() <= 4 * error + 1e-10).all()
 
 
-wrong = pytest.mark.parametrize("model", [Wrong(linear()), Wrong(linear(), diagonal=True)], ids=["full", "diag"])
+wrong = pytest.mark.parametrize(
+    "model", [Wrong(linear()), Wrong(linear(), diagonal=True)], ids=["full", "diag"]
+)
 
 
 # ---------------------------------------------------------------- log_weights
@@ -161,6 +167,27 @@ def test_rate_and_distortion_are_their_closed_forms(model, num_samples):
     assert_mean(found.rate.reshape(6, n), rate)
     if not model.diagonal:  # exact, not estimated
         torch.testing.assert_close(found.rate.reshape(6, n), rate[:, None].expand(6, n), atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("bound", [elbo, lambda m, x: log_weights(m, x)[0], lambda m, x: iwae_bound(m, x, 1)])
+@pytest.mark.parametrize("name", ["shift", "stretch"])
+@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diag"])
+def test_gradients_flow_through_the_draws(bound, name, diagonal):
+    # The gradient of the closed-form gap, against one pathwise gradient per row; n rows, seed 0.
+    n, x = 20_000, data(1)
+    settings = {"shift": torch.tensor([0.3], dtype=F64), "stretch": torch.tensor([1.4], dtype=F64)}
+    settings[name].requires_grad_()
+    wrong = Wrong(linear(), settings["shift"], settings["stretch"], diagonal)
+    gap = torch.distributions.kl_divergence(wrong.full(x), linear().posterior(x))
+    (expected,) = torch.autograd.grad(-gap.sum(), settings[name])
+
+    axes = {"shift": (n, 1), "stretch": (n, 1, 1)}
+    rows = {key: value.detach().expand(axes[key]).clone().requires_grad_() for key, value in settings.items()}
+    with seeded(0):
+        value = bound(Wrong(linear(), rows["shift"], rows["stretch"], diagonal), repeated(x, n))
+    (found,) = torch.autograd.grad(value.sum(), rows[name])
+    assert_mean(found.reshape(1, n), expected)
+    assert expected.abs() > 0.1
 
 
 def test_more_draws_mean_less_noise():

@@ -34,9 +34,13 @@ def test_the_generator_outside_does_not_notice(seed):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_the_generator_is_put_back_after_an_error(error):
     before = torch.get_rng_state()
-    with pytest.raises(error), seeded(0):
+
+    def fails() -> None:
         draw()
         raise error
+
+    with pytest.raises(error), seeded(0):
+        fails()
     assert torch.equal(torch.get_rng_state(), before)
 
 

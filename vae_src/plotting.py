@@ -75,11 +75,13 @@ def show_images(
     ax.spines[:].set_visible(False)
 
 
-def learning_curves(axes: Sequence[Axes], epochs: Sequence[int], train: Mapping, validation: Mapping) -> None:
+def learning_curves(
+    axes: Sequence[Axes] | np.ndarray, epochs: Sequence[int], train: Mapping, validation: Mapping
+) -> None:
     """Draw the ELBO, the distortion and the rate against epochs, on training and validation images.
 
     Args:
-        axes: Three axes.
+        axes: Three axes, such as ``plt.subplots(1, 3)[1]``.
         epochs: From `History`, as are the next two.
         train: Its ``rate`` and ``distortion``, in nats per image.
         validation: The same, held out.
@@ -107,15 +109,27 @@ def scatter_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray, title: str = 
         labels: ``[n]``, from 0 to 9.
         title: Above the map.
     """
+    codes, labels = np.asarray(codes), np.asarray(labels)
     for digit, color in enumerate(DIGIT_COLORS):
         own = codes[labels == digit]
         ax.scatter(*own.T, s=3, color=color, alpha=0.45, linewidths=0, rasterized=True)
-    for digit in np.unique(labels):
-        ax.text(
-            *np.median(codes[labels == digit], axis=0), str(digit), weight="bold", size=12, ha="center",
-            va="center", bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": DIGIT_COLORS[digit]},
-        )  # fmt: skip
+    digits = np.unique(labels)
+    medians = np.array([np.median(codes[labels == digit], axis=0) for digit in digits])
+    span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
+    for digit, place in zip(digits, _spread(medians / span, 0.075) * span, strict=True):
+        ring = {"boxstyle": "circle,pad=0.15", "fc": "white", "ec": DIGIT_COLORS[digit], "lw": 1.5}
+        ax.text(*place, str(digit), weight="bold", size=10, ha="center", va="center", bbox=ring)
     ax.set(title=title, xlabel="$z_1$", ylabel="$z_2$")
+
+
+def _spread(points: np.ndarray, distance: float) -> np.ndarray:
+    """Push points apart, a little at a time, until hardly any two are closer than `distance`."""
+    for _ in range(100):
+        offset = points[:, None] - points[None]
+        length = np.linalg.norm(offset, axis=-1, keepdims=True)
+        push = np.clip(distance - length, 0, None) * offset / (length + 1e-9)
+        points = points + push.sum(axis=1) / 4
+    return points
 
 
 def vae_diagram(ax: Axes) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 import yaml
@@ -54,8 +54,13 @@ def _names(entry: Any) -> Iterator[str]:
 
 
 def read(path: Path) -> NotebookNode:
-    """Read a notebook, its texts joined; unlike `nbformat.read`, add no random cell ids."""
-    return rejoin_lines(nbformat.from_dict(json.loads(path.read_text("utf8"))))
+    """Read a notebook."""
+    return loads(path.read_text("utf8"))
+
+
+def loads(text: str) -> NotebookNode:
+    """Parse a notebook, its texts joined; unlike `nbformat.reads`, add no random cell ids."""
+    return rejoin_lines(cast(NotebookNode, nbformat.from_dict(json.loads(text))))
 
 
 def dumps(notebook: NotebookNode) -> str:

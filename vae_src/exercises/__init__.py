@@ -30,7 +30,7 @@ def attempt(grader: Callable[[Callable], None], answer: Callable) -> None:
     except NotImplementedError as error:
         if not _raised_by(answer, error):
             raise
-        print(f"○ {label}: not attempted yet. Write the function's body and run this cell again.")
+        print(f"○ {label}: not attempted yet\n    Write the function's body, then run this cell again.")
     except AssertionError as error:
         if _raised_by(answer, error):
             raise
