@@ -230,3 +230,15 @@ def test_without_a_closed_form_the_estimate_is_unbiased_and_differentiable():
         spread_100 = torch.stack([kl(one, p, 100) for _ in range(300)]).var()
     # the variance falls as 1/100; an F ratio of 300 draws each is within 1.6 of that
     assert 100 / 1.6 < spread_one / spread_100 < 100 * 1.6
+
+
+@pytest.mark.parametrize("grey", [0.5, 128 / 255, 255.0, -1.0, float("nan")])
+def test_a_bernoulli_refuses_what_is_no_black_or_white_pixel(grey):
+    x = torch.zeros(2, 1, 2, 2)
+    p_x = BernoulliLikelihood()(torch.zeros_like(x))
+    assert p_x.log_prob(x).shape == (2,)
+    x[1, 0, 1, 0] = grey
+    with pytest.raises(
+        ValueError, match=rf"0 or 1, and here one is {grey:.3g}: toss the grey"
+    ):
+        p_x.log_prob(x)

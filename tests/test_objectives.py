@@ -369,7 +369,8 @@ def test_the_bounds_stay_below_the_grid(small):
 
 def test_reconstruction_is_the_cross_entropy_of_the_decoded_code():
     with seeded(0):
-        model, x = mlp_autoencoder(2, (5,), event_shape=SHAPE).double(), torch.rand(4, *SHAPE, dtype=F64)
+        model = mlp_autoencoder(2, (5,), event_shape=SHAPE).double()
+        x = torch.rand(4, *SHAPE, dtype=F64).round()
     logits = model.decoder[:-1](model.encoder(x))
     expected = -functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
     torch.testing.assert_close(reconstruction(model, x), expected, atol=1e-12, rtol=0)

@@ -39,6 +39,23 @@ class NormalHead(nn.Module):
         return Independent(Normal(loc, log_scale.exp(), validate_args=False), 1)
 
 
+class BinaryPixels(Bernoulli):
+    """A Bernoulli that says what to do when it is asked for the probability of a grey pixel."""
+
+    def log_prob(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*batch_event"]:
+        """Return each pixel's log-probability in nats; raise ValueError unless all are 0 or 1.
+
+        On a GPU the values are not looked at: that would make every training step wait.
+        """
+        grey = (value != 0) & (value != 1)
+        if not value.is_cuda and grey.any():
+            raise ValueError(
+                f"a Bernoulli is for pixels that are 0 or 1, and here one is {value[grey][0]:.3g}: "
+                "toss the grey levels with binarize, or take NormalLikelihood"
+            )
+        return super().log_prob(value)
+
+
 class BernoulliLikelihood(nn.Module):
     r"""Read pixel logits as independent coin flips, for binary images.
 
@@ -56,7 +73,7 @@ class BernoulliLikelihood(nn.Module):
 
     def forward(self, logits: Float[Tensor, "*batch_event"]) -> Independent:
         """Return p(x|z); its ``mean`` holds each pixel's probability of being 1."""
-        return Independent(Bernoulli(logits=logits, validate_args=False), self.event_dims)
+        return Independent(BinaryPixels(logits=logits, validate_args=False), self.event_dims)
 
 
 class NormalLikelihood(nn.Module):

@@ -219,14 +219,18 @@ def cpu_name() -> str:
 
 
 def commit() -> str:
-    """The commit that the code stands at, marked when the work tree differs from it."""
+    """The commit that the code stands at, marked when the package's code differs from it."""
     git = ["git", "-C", str(ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    changed = [line for line in status.stdout.splitlines() if line[3:].startswith("vae_src/")]
+    changed = [
+        line
+        for line in status.stdout.splitlines()
+        if line[3:].startswith("vae_src/") and line.endswith(".py")
+    ]
     return head.stdout.strip() + (" with changes" if changed else "")
 
 

@@ -50,13 +50,11 @@ def _among(
 ) -> Bool[Tensor, " points"]:
     """Whether each point falls into the ball of some member that reaches to its k-th neighbour."""
     # the nearest "neighbour" of a member is itself, at distance 0
-    radius = _distances(members, members).kthvalue(num_neighbors + 1, dim=1).values
-    return (_distances(points, members) <= radius).any(dim=1)
-
-
-def _distances(a: Float[Tensor, "a features"], b: Float[Tensor, "b features"]) -> Float[Tensor, "a b"]:
-    """Distances from differences: cdist's faster way, through products, loses near ones far from 0."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    # float64, and seen from their middle: cdist multiplies, which loses small distances far from 0
+    middle = members.double().mean(0)
+    points, members = points.double() - middle, members.double() - middle
+    radius = torch.cdist(members, members).kthvalue(num_neighbors + 1, dim=1).values
+    return (torch.cdist(points, members) <= radius).any(dim=1)
 
 
 def frechet_distance(real: Float[Tensor, "real features"], fake: Float[Tensor, "fake features"]) -> float:

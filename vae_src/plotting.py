@@ -84,24 +84,24 @@ def learning_curves(
         axes: Three axes, such as ``plt.subplots(1, 3)[1]``.
         epochs: From `History`, as are the next two.
         train: Its ``rate`` and ``distortion``, in nats per image.
-        validation: The same, held out.
+        validation: The same, held out; empty if there is none.
     """
-    terms = {name: (np.array(run["rate"]), np.array(run["distortion"])) for name, run in
-             {"train": train, "validation": validation}.items()}  # fmt: skip
+    runs = {"train": train, "validation": validation}
+    terms = {name: (np.array(run["rate"]), np.array(run["distortion"])) for name, run in runs.items() if run}
     panels = [
         ("ELBO", "bound", lambda rate, distortion: -(rate + distortion)),
         ("distortion", "decoder", lambda rate, distortion: distortion),
         ("rate", "encoder", lambda rate, distortion: rate),
     ]
     for ax, (title, color, term) in zip(axes, panels, strict=True):
-        for (name, pair), style in zip(terms.items(), ["--", "-"], strict=True):
+        for (name, pair), style in zip(terms.items(), ["--", "-"], strict=False):
             ax.plot(epochs, term(*pair), style, color=COLORS[color], marker=".", label=name)
         ax.set(title=title, xlabel="epoch", ylabel="nats per image")
         ax.legend()
 
 
 def scatter_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray, title: str = "") -> None:
-    """Draw two-dimensional codes, coloured by digit, with each digit's numeral at its median.
+    """Draw two-dimensional codes, coloured by digit, with each digit's numeral near its median.
 
     Args:
         ax: Where to draw.
@@ -118,7 +118,7 @@ def scatter_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray, title: str = 
     span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
     for digit, place in zip(digits, _spread(medians / span, 0.075) * span, strict=True):
         ring = {"boxstyle": "circle,pad=0.15", "fc": "white", "ec": DIGIT_COLORS[digit], "lw": 1.5}
-        ax.text(*place, str(digit), weight="bold", size=10, ha="center", va="center", bbox=ring)
+        ax.text(place[0], place[1], str(digit), weight="bold", size=10, ha="center", va="center", bbox=ring)
     ax.set(title=title, xlabel="$z_1$", ylabel="$z_2$")
 
 

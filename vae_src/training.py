@@ -55,7 +55,7 @@ class TrainConfig:
 
     def describe(self) -> str:
         """The configuration as one comparable line."""
-        values = asdict(self) | {"schedule": self.schedule.__name__}
+        values = asdict(self) | {"schedule": getattr(self.schedule, "__name__", repr(self.schedule))}
         return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
@@ -126,6 +126,8 @@ def fit(
         if checkpoint is not None and Path(checkpoint).exists():
             history = History(**load_checkpoint(checkpoint, model, optimizer, run))
             first_epoch = len(history.objective)
+        elif checkpoint is not None:  # now, so that a folder that cannot be written costs no epoch
+            save_checkpoint(checkpoint, model, optimizer, run, asdict(history))
         started = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
         steps = max(1, len(train) // config.batch_size)
         bar = tqdm(

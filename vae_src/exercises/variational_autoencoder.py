@@ -69,8 +69,8 @@ def grade_vae_sample(answer: Callable) -> None:
     left, right = images.flatten(1).mean(0).tolist()
     # The left pixel is on with probability 0.3 whatever z is, the right one if z₂ > 0.
     assert abs(right - 0.5) < 0.05, (
-        f"the right pixel is on in {right:.0%} of your images but should be in half of them: draw a new z from "
-        "the prior for every image."
+        f"the right pixel is on in {right:.0%} of your images but should be in half of them: "
+        "draw a new z from the prior for every image."
     )
     assert abs(left - 0.3) < 0.05, (
         f"the left pixel has probability 0.3 for every z but is on in {left:.0%} of your images: draw each "
