@@ -222,6 +222,12 @@ def test_code_cells_are_short(chapter):
 
 
 @each_chapter
+def test_visible_code_fits_the_column(chapter):
+    visible = [c for c in notebooks.code_cells(chapter) if "hide-input" not in notebooks.tags(c)]
+    assert [line for c in visible for line in c.source.splitlines() if len(line) > 82] == []
+
+
+@each_chapter
 def test_imports_stand_in_the_imports_cell(chapter):
     for cell in notebooks.code_cells(chapter)[2:]:
         nodes = ast.walk(ast.parse(cell.source))

@@ -117,11 +117,11 @@ def trouble(notebook: NotebookNode) -> list[str]:
     """List what must not stand in stored outputs: errors, stderr, paths of one machine."""
     found = []
     for number, cell in enumerate(code_cells(notebook), start=1):
-        kinds = {(out.output_type, out.get("name")) for out in cell.outputs}
-        if any(kind == "error" for kind, _ in kinds):
-            found.append(f"code cell {number} holds an error")
-        if ("stream", "stderr") in kinds:
-            found.append(f"code cell {number} wrote to stderr: {output_text(cell).strip()[:200]}")
+        for out in cell.outputs:
+            if out.output_type == "error":
+                found.append(f"code cell {number} holds an error: {out.ename}: {out.evalue}")
+            elif out.output_type == "stream" and out.name == "stderr":
+                found.append(f"code cell {number} wrote to stderr: {out.text.strip()[:200]}")
         if path := MACHINE_PATH.search(output_text(cell)):
             found.append(f"code cell {number} shows a path of this machine: {path.group()}")
     return found
