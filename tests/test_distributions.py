@@ -238,7 +238,5 @@ def test_a_bernoulli_refuses_what_is_no_black_or_white_pixel(grey):
     p_x = BernoulliLikelihood()(torch.zeros_like(x))
     assert p_x.log_prob(x).shape == (2,)
     x[1, 0, 1, 0] = grey
-    with pytest.raises(
-        ValueError, match=rf"0 or 1, and here one is {grey:.3g}: toss the grey"
-    ):
+    with pytest.raises(ValueError, match=rf"0 or 1, and here one is {grey:.3g}: toss the grey"):
         p_x.log_prob(x)
