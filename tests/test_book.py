@@ -228,6 +228,12 @@ def test_visible_code_fits_the_column(chapter):
 
 
 @each_chapter
+def test_no_cell_hides_its_result_with_a_semicolon(chapter):
+    ends = [cell.source for cell in notebooks.code_cells(chapter) if cell.source.endswith(";")]
+    assert ends == [], "nbval runs cells without IPython's history, where a final ; does nothing"
+
+
+@each_chapter
 def test_imports_stand_in_the_imports_cell(chapter):
     for cell in notebooks.code_cells(chapter)[2:]:
         nodes = ast.walk(ast.parse(cell.source))
