@@ -28,7 +28,7 @@ def check(
         right: Number or tensor that broadcasts against ``left``.
         atol: Largest absolute difference allowed, in the unit of the sides.
         rtol: The same as a share of ``right``.
-        label: The equation that is checked, for example ``"eq-elbo-vae"``.
+        label: The equation that is checked, for example ``"eq-vae-elbo"``.
 
     Raises:
         CheckFailed: If any entry differs by more than the tolerance, or is not a finite number.

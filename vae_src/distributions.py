@@ -40,20 +40,27 @@ class NormalHead(nn.Module):
 
 
 class BinaryPixels(Bernoulli):
-    """A Bernoulli that says what to do when it is asked for the probability of a grey pixel."""
+    r"""A Bernoulli that is quick on a CPU and says what to do when it is asked about a grey pixel.
+
+    .. math:: \log p(x) = (x - \tfrac12)\, l - \tfrac12 |l| + \log \operatorname{sigmoid}(|l|), \qquad
+              l = \log \frac{\pi}{1 - \pi}
+
+    The same as PyTorch's formula for x in {0, 1}, without its log1p, which costs ten times a logarithm.
+    """
 
     def log_prob(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*batch_event"]:
         """Return each pixel's log-probability in nats; raise ValueError unless all are 0 or 1.
 
         On a GPU the values are not looked at: that would make every training step wait.
         """
-        grey = (value != 0) & (value != 1)
-        if not value.is_cuda and grey.any():
+        if not value.is_cuda and (value - value * value).abs().max() != 0:
+            grey = value[(value != 0) & (value != 1)][0]
             raise ValueError(
-                f"a Bernoulli is for pixels that are 0 or 1, and here one is {value[grey][0]:.3g}: "
+                f"a Bernoulli is for pixels that are 0 or 1, and here one is {grey:.3g}: "
                 "toss the grey levels with binarize, or take NormalLikelihood"
             )
-        return super().log_prob(value)
+        size = self.logits.abs()
+        return (value - 0.5) * self.logits - 0.5 * size + size.sigmoid().log()
 
 
 class BernoulliLikelihood(nn.Module):

@@ -32,6 +32,11 @@ def use_style() -> None:
     plt.style.use(Path(__file__).with_name("book.mplstyle"))
 
 
+def _array(values) -> np.ndarray:
+    """Accept arrays and tensors alike, on any device and with or without a gradient."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
 def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     """Lay images out in rows, separated by a light line.
 
@@ -43,7 +48,8 @@ def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     Returns:
         One picture, in [0, 1].
     """
-    images = np.asarray(images).reshape(-1, *np.shape(images)[-2:])
+    images = _array(images)
+    images = images.reshape(-1, *images.shape[-2:])
     n, height, width = images.shape
     rows = -(-n // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 0.12)
@@ -65,7 +71,7 @@ def show_images(
         title: Above the sheet.
         rows: One label per row, at its left.
     """
-    images = np.asarray(images)
+    images = _array(images)
     height = images.shape[-2]
     ax.imshow(tile(images.clip(0, 1), columns), vmin=0, vmax=1)
     ax.set_title(title)
@@ -109,7 +115,7 @@ def scatter_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray, title: str = 
         labels: ``[n]``, from 0 to 9.
         title: Above the map.
     """
-    codes, labels = np.asarray(codes), np.asarray(labels)
+    codes, labels = _array(codes), _array(labels)
     for digit, color in enumerate(DIGIT_COLORS):
         own = codes[labels == digit]
         ax.scatter(*own.T, s=3, color=color, alpha=0.45, linewidths=0, rasterized=True)
@@ -137,7 +143,7 @@ def vae_diagram(ax: Axes) -> None:
     boxes = [
         (0.00, "image\n$x$", "data"),
         (0.20, "encoder\n$\\mu(x),\\ \\sigma(x)$", "encoder"),
-        (0.44, "code\n$z = \\mu + \\sigma\\odot\\epsilon$", "bound"),
+        (0.44, "code\n$z = \\mu + \\sigma\\odot\\epsilon$", "data"),
         (0.70, "decoder\n$\\pi(z)$", "decoder"),
         (0.88, "likelihood\n$p(x\\mid z)$", "data"),
     ]
@@ -149,8 +155,8 @@ def vae_diagram(ax: Axes) -> None:
     arrows = [(0.12, 0.20), (0.36, 0.44), (0.62, 0.70), (0.81, 0.88)]
     for start, end in arrows:
         _arrow(ax, (start + 0.012, 0.47), (end - 0.012, 0.47))
-    ax.text(0.53, 0.96, "noise $\\epsilon\\sim N(0, I)$", ha="center", size=9.5, color=COLORS["prior"])
-    _arrow(ax, (0.53, 0.92), (0.53, 0.66), COLORS["prior"])
+    ax.text(0.53, 0.96, "noise $\\epsilon\\sim N(0, I)$", ha="center", size=9.5)
+    _arrow(ax, (0.53, 0.92), (0.53, 0.66))
     ax.text(0.28, 0.06, "rate: how far $q(z\\mid x)$ is from $p(z)$", ha="center", color=COLORS["encoder"])
     ax.text(0.84, 0.06, "distortion: $-\\log p(x\\mid z)$", ha="center", color=COLORS["decoder"])
     ax.set(xlim=(-0.02, 1.02), ylim=(0, 1.05))

@@ -62,7 +62,7 @@ def grade_vae_sample(answer: Callable) -> None:
     n = 4000
     images = answer(_two_pixel_model(), n)
     assert isinstance(images, Tensor), f"return the images as a tensor, not {type(images).__name__}."
-    assert images.shape == (n, 1, 1, 2), f"{n} images need shape [{n}, 1, 1, 2], not {list(images.shape)}."
+    assert images.shape == (n, 1, 1, 2), f"expected shape [{n}, 1, 1, 2], not {list(images.shape)}."
     assert ((images == 0) | (images == 1)).all(), (
         "these are probabilities, the means of p(x|z): draw from p(x|z) to get images."
     )
@@ -93,7 +93,7 @@ def grade_vae_log_evidence(answer: Callable) -> None:
     )
     far = answer(log_w - 500)
     assert far.isfinite().all(), (
-        "with log-weights near −500, as digits have them, this is −∞: exp(−500) is 0 in floating point. "
+        "with log-weights near −500, as larger images have them, this is −∞: exp(−500) is 0 to a computer. "
         "Subtract the maximum first, or use logsumexp."
     )
     assert torch.allclose(far, found - 500, atol=1e-3), (
