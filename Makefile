@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SITE := _build/html
+# Another environment that happens to be active must not leak into ours (IPython would warn).
+unexport VIRTUAL_ENV
 
 # One thread and the CPU: what the stored outputs were made with, so that they come out alike.
 PAGES_ENV := OMP_NUM_THREADS=1 TQDM_DISABLE=1 CUDA_VISIBLE_DEVICES=

@@ -104,7 +104,7 @@ def fit(
         validation: Held-out data for the monitor.
         prepare: Applied to each batch, for example `binarize` for a new binarisation at each visit.
         monitor: ``monitor(model, x)`` returns a record of ``[batch]`` tensors, for example `rate_distortion`.
-        checkpoint: File to save after each epoch and to resume from if it exists.
+        checkpoint: File to resume from if it exists; written before the first epoch and after each one.
 
     Returns:
         The history. After Ctrl-C: the history so far, with the model as it was at that moment.
@@ -119,8 +119,8 @@ def fit(
     if validation is not None:
         splits["validation"] = _usable(validation, "validation", prepare)[: config.monitor_size].to(device)
 
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.Adam(parameters.values(), lr=config.learning_rate, fused=True)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
     history, first_epoch, run = History(), 0, config.describe()
     with seeded(config.seed):
         if checkpoint is not None and Path(checkpoint).exists():
