@@ -72,6 +72,7 @@ import execute
 import notebooks
 import sync_setup
 from vae_src.exercises import attempt
+from vae_src.trained import record
 
 ALLOWED_TAGS = {"hide-input", "hide-output", "nbval-ignore-output"}
 LABEL = re.compile(r"(?:sec|eq|fig|tbl|def|thm|alg|ex|sol)-[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -299,6 +300,17 @@ def test_citations_and_bibliography():
         assert "author" in entry.persons, key
         assert {"title", "year"} <= set(entry.fields), key
         assert {"doi", "eprint", "url", "isbn"} & set(entry.fields), f"{key}: where is it found?"
+
+
+def test_readme_quotes_what_was_measured():
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf8")
+    path = Path(__file__).parents[1] / "book/vae/variational-autoencoder.ipynb"
+    outputs = "".join(notebooks.output_text(cell) for cell in notebooks.code_cells(notebooks.read(path)))
+    short = re.search(r"ELBO     = -([\d.]+) ± ([\d.]+) nats", outputs)
+    assert short, "the chapter prints its test ELBO"
+    long = record("mnist-mlp")["metrics"]["elbo"]
+    for mean, error in [map(float, short.groups()), (-long["mean"], long["standard_error"])]:
+        assert f"−{mean:.1f} ± {error:.1f}" in readme
 
 
 # --- exercises ----------------------------------------------------------------------------------------

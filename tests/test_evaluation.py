@@ -1,7 +1,5 @@
 """Tests of evaluation.py: estimates against the exact evidence and numpy."""
 
-import importlib.machinery
-import importlib.util
 import math
 
 import numpy as np
@@ -173,14 +171,8 @@ def test_estimate_refuses_values_that_are_not_finite():
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 2)])
-def test_estimate_refuses_what_has_no_standard_error(shape):
-    # Loaded without the suite's type checks, which answer first for some of these shapes.
-    assert evaluation.__file__
-    loader = importlib.machinery.SourceFileLoader("as_users_have_it", evaluation.__file__)
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec
-    plain = importlib.util.module_from_spec(spec)
-    loader.exec_module(plain)
+def test_estimate_refuses_what_has_no_standard_error(shape, without_type_checks):
+    plain = without_type_checks(evaluation)
     with pytest.raises(
         ValueError, match=rf"at least two values on one axis, got \[{str(list(shape))[1:-1]}\]"
     ):

@@ -1,9 +1,5 @@
 """Tests of exact.py: probabilistic PCA against conditioning by hand and scikit-learn."""
 
-import importlib.machinery
-import importlib.util
-from types import ModuleType
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -93,24 +89,13 @@ def test_it_can_be_handed_to_the_objectives(model):
     assert isinstance(model, LatentVariableModel)
 
 
-def without_type_checks(module: ModuleType) -> ModuleType:
-    """Load a module a second time as its users have it: the suite's shape checks would answer first."""
-    assert module.__file__
-    loader = importlib.machinery.SourceFileLoader("as_users_have_it", module.__file__)
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec
-    plain = importlib.util.module_from_spec(spec)
-    loader.exec_module(plain)
-    return plain
-
-
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
 def test_a_scale_that_is_none_is_refused(scale):
     with pytest.raises(ValueError, match=f"scale is a standard deviation and must be positive, not {scale}"):
         LinearGaussian(torch.ones(3, 1), torch.zeros(3), scale)
 
 
-def test_shapes_that_disagree_are_refused():
+def test_shapes_that_disagree_are_refused(without_type_checks):
     plain = without_type_checks(exact)
     with pytest.raises(
         ValueError, match="weight has 3 rows but offset has 2 entries: both count the features"
