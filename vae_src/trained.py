@@ -30,6 +30,13 @@ def record(name: str) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+def records(prefix: str) -> list[dict[str, Any]]:
+    """All records whose name begins with a prefix, in the order of their names; maybe none."""
+    results = importlib.resources.files("vae_src.results")
+    names = sorted(f.name.removesuffix(".json") for f in results.iterdir() if f.name.endswith(".json"))
+    return [record(name) for name in names if name.startswith(prefix)]
+
+
 def load_trained(model: nn.Module, name: str) -> dict[str, Any]:
     """Load shipped weights into a model, after checking that they are the ones its record describes.
 

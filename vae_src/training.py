@@ -42,6 +42,7 @@ class TrainConfig:
     batch_size: int = 128  # large enough to keep a CPU busy, small enough for many steps a minute
     learning_rate: float = 1e-3  # Adam's own default; above 3e-3 the MLPs of this book get unstable
     schedule: Callable[[float], float] = constant  # factor on the learning rate, given progress in [0, 1]
+    adam_epsilon: float = 1e-8  # Adam's guard against division by zero; papers of 2015 often have 1e-4
     seed: int = 0  # of the shuffling, the binarisation and the noise in z
     monitor_every: int = 1  # epochs between looks at the monitor
     monitor_size: int = 5000  # images of each split that the monitor sees: s.e. about 0.4 nats on MNIST
@@ -50,8 +51,9 @@ class TrainConfig:
         for name in ("num_epochs", "batch_size", "monitor_every", "monitor_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ValueError(f"learning_rate must be a positive number, not {self.learning_rate}")
+        for name in ("learning_rate", "adam_epsilon"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be a positive number, not {getattr(self, name)}")
 
     def describe(self) -> str:
         """The configuration as one comparable line."""
@@ -120,7 +122,7 @@ def fit(
         splits["validation"] = _usable(validation, "validation", prepare)[: config.monitor_size].to(device)
 
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, eps=config.adam_epsilon, fused=True)
     history, first_epoch, run = History(), 0, config.describe()
     with seeded(config.seed):
         if checkpoint is not None and Path(checkpoint).exists():

@@ -1,39 +1,25 @@
-"""Results that take longer than a chapter may: ``python -m vae_src.experiments NAME``.
+"""The models that the chapters load: one network each, trained on MNIST and measured on its test images."""
 
-Each run trains one model, measures it on the untouched test set, and writes its weights to
-``vae_src/weights/NAME.safetensors`` and its record to ``book/results/NAME.json``: configuration, seed, data,
-commit, versions, device, time and metrics with standard errors.
-Run it again after an interruption and it goes on from its last epoch.
-"""
-
-import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vae_src.checkpoints import load_weights, save_weights
-from vae_src.data import ImageData, binarize, mnist, rescale
+from vae_src.data import ImageData, binarize, rescale
 from vae_src.distributions import NormalLikelihood
 from vae_src.evaluation import active_units, estimate, log_marginal
+from vae_src.experiments.records import checkpoint_path
 from vae_src.models import VAE, conv_vae, mlp_autoencoder, mlp_vae
 from vae_src.networks import Flatten, mlp
 from vae_src.objectives import elbo, rate_distortion, reconstruction
 from vae_src.randomness import seeded
-from vae_src.trained import WEIGHTS, sha256
+from vae_src.trained import WEIGHTS
 from vae_src.training import Monitor, Objective, Prepare, TrainConfig, cosine, evaluate, fit
-
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -91,29 +77,12 @@ RUNS = {
 }
 
 
-def main() -> None:
-    """Run the experiments named on the command line."""
-    names = [*RUNS, "digit-classifier"]
-    parser = argparse.ArgumentParser(prog="python -m vae_src.experiments", description=__doc__)
-    parser.add_argument("names", nargs="+", metavar="NAME", choices=names, help=", ".join(names))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    data = mnist(device=arguments.device)
-    if data.source == "sample":
-        sys.exit("The whole of MNIST is needed for a recorded run: see book/running.md for ways to get it.")
-    for name in arguments.names:
-        started = time.perf_counter()
-        result = train_classifier(data) if name == "digit-classifier" else train(name, data)
-        result["minutes"] = round((time.perf_counter() - started) / 60, 2)
-        write_record(name, result, data)
-
-
 def train(name: str, data: ImageData) -> dict[str, Any]:
     """Train one of `RUNS`, save its weights, and measure what was saved."""
     run = RUNS[name]
     with seeded(run.config.seed):
         model = run.build().to(data.train.images.device)
-    checkpoint = ROOT / ".checkpoints" / f"{name}.safetensors"
+    checkpoint = checkpoint_path(name)
     history = fit(
         model,
         data.train.images,
@@ -130,13 +99,16 @@ def train(name: str, data: ImageData) -> dict[str, Any]:
     save_weights(model, weights, {"experiment": name})
     load_weights(model, weights)
     checkpoint.unlink()
+    started = time.perf_counter()
+    metrics = test_metrics(model, run, data.test.images)
     return {
         "question": run.question,
         "config": run.config.describe(),
         "seed": run.config.seed,
         "prepare": run.prepare.__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "metrics": test_metrics(model, run, data.test.images),
+        "minutes": round((history.seconds[-1] + time.perf_counter() - started) / 60, 2),
+        "metrics": metrics,
         "history": {"epochs": history.epochs, "train": history.train, "validation": history.validation},
     }
 
@@ -174,7 +146,7 @@ def train_classifier(data: ImageData) -> dict[str, Any]:
     with seeded(config.seed):
         model = digit_classifier().to(images.device)
     numbers = torch.arange(len(images), device=images.device)[:, None]
-    fit(model, numbers, log_likelihood, config, prepare=torch.clone)
+    history = fit(model, numbers, log_likelihood, config, prepare=torch.clone)
     save_weights(model, WEIGHTS / "digit-classifier.safetensors")
     with torch.no_grad():
         right = (model(rescale(data.test.images)).argmax(1) == data.test.labels).double()
@@ -183,56 +155,6 @@ def train_classifier(data: ImageData) -> dict[str, Any]:
         "config": config.describe(),
         "seed": config.seed,
         "prepare": "rescale",
+        "minutes": round(history.seconds[-1] / 60, 2),
         "metrics": {"accuracy": estimate(right)._asdict() | {"images": len(right)}},
     }
-
-
-def write_record(name: str, result: dict[str, Any], data: ImageData) -> None:
-    """Complete a result with its provenance and write it in one step."""
-    device = data.train.images.device
-    record = {
-        "name": name,
-        "command": f"python -m vae_src.experiments {name}",
-        **result,
-        "data": {"name": data.name, "source": data.source, "train": len(data.train.images)},
-        "weights_sha256": sha256(WEIGHTS / f"{name}.safetensors"),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
-        "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit(),
-        "date": date.today().isoformat(),
-    }
-    path = ROOT / "book" / "results" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    os.replace(aside, path)
-    print(f"{path.relative_to(ROOT)}: {json.dumps(result['metrics'])}")
-
-
-def cpu_name() -> str:
-    """Name of the processor, as well as the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or 'CPU'}, {os.cpu_count()} cores"
-
-
-def commit() -> str:
-    """The commit that the code stands at, marked when the package's code differs from it."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    changed = [
-        line
-        for line in status.stdout.splitlines()
-        if line[3:].startswith("vae_src/") and line.endswith(".py")
-    ]
-    return head.stdout.strip() + (" with changes" if changed else "")
-
-
-if __name__ == "__main__":
-    main()
