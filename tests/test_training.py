@@ -3,13 +3,12 @@
 import itertools
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from vae_src import data
+from vae_src import data, training
 from vae_src.checkpoints import load_checkpoint, load_weights, save_weights
 from vae_src.distributions import NormalHead, NormalLikelihood, StandardNormal
 from vae_src.models import VAE, mlp_vae
@@ -30,6 +29,11 @@ from vae_src.training import History, TrainConfig, constant, cosine, evaluate, f
 
 SHAPE = (1, 2, 3)
 CONFIG = TrainConfig(num_epochs=4, batch_size=8, learning_rate=0.01, seed=3, monitor_size=20)
+
+
+@pytest.fixture(autouse=True)
+def _a_checkpoint_after_each_epoch(monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
 
 
 def make(seed: int = 0) -> VAE:
@@ -348,43 +352,75 @@ def test_a_checkpoint_that_cannot_be_written_says_where(tmp_path):
 
 
 KILLED = """
-import os, signal
+import os, random, signal, sys, time
 import torch
-from vae_src import TrainConfig, binarize, elbo, fit, mlp_vae, rate_distortion, seeded
+from vae_src import TrainConfig, binarize, elbo, fit, mlp_vae, rate_distortion, seeded, training
+from vae_src.objectives import reconstruction
 
-with seeded(9):
-    images = torch.randint(0, 256, (30, 1, 2, 3), dtype=torch.uint8)
-with seeded(0):
-    model = mlp_vae(2, (3,), event_shape=(1, 2, 3))
+training.CHECKPOINT_SECONDS = 0
+
+def images(n):
+    with seeded(9):
+        return torch.randint(0, 256, (n, 1, 2, 3), dtype=torch.uint8)
+
+def train(path, objective=elbo):
+    torch.set_num_threads(1)
+    with seeded(0):
+        model = mlp_vae(2, (3,), event_shape=(1, 2, 3))
+    config = TrainConfig(num_epochs=EPOCHS, batch_size=8, learning_rate=0.01, seed=3, monitor_size=20)
+    fit(model, images(30), objective, config, validation=images(10), prepare=binarize,
+        monitor=rate_distortion, checkpoint=path)
+"""
+
+KILLED_WHILE_WRITING = (
+    KILLED
+    + """
 calls = 0
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 def objective(model, x):
     global calls
     calls += 1
-    if calls == 8 and WHERE == "step":
-        kill()
-    if calls == 7 and WHERE == "write":  # the third epoch has begun: its checkpoint will not be finished
-        os.fsync = lambda file: kill()
+    if calls == 7:  # the third epoch has begun: its checkpoint will not be finished
+        os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
     return elbo(model, x)
 
-config = TrainConfig(num_epochs=4, batch_size=8, learning_rate=0.01, seed=3, monitor_size=20)
-with seeded(9):
-    validation = torch.randint(0, 256, (10, 1, 2, 3), dtype=torch.uint8)
-fit(model, images, objective, config, validation=validation, prepare=binarize, monitor=rate_distortion,
-    checkpoint=PATH)
+train(PATH, objective)
 """
+)
+
+KILLED_AT_RANDOM = (
+    KILLED
+    + """
+random.seed(0)
+kills = 0
+while True:
+    child = os.fork()  # has torch imported already: most of its short life is training
+    if child == 0:
+        sys.stderr = open(os.devnull, "w")
+        train(PATH)
+        os._exit(0)
+    time.sleep(random.uniform(0.0, 0.15))
+    if kills < KILLS:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        kills += 1
+    else:
+        break
+print(kills, os.WEXITSTATUS(status))
+"""
+)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-@pytest.mark.parametrize("where", ["step", "write"])
-def test_a_killed_run_leaves_a_whole_checkpoint_to_go_on_from(whole, tmp_path, where):
+def python(program: str, path: Path, **values: int) -> subprocess.CompletedProcess:
+    for name, value in {"PATH": str(path), "EPOCHS": 4, **values}.items():
+        program = program.replace(name, repr(value))
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+def test_a_run_killed_while_it_writes_keeps_the_checkpoint_before(whole, tmp_path):
     path = tmp_path / "run.safetensors"
-    program = textwrap.dedent(KILLED).replace("WHERE", repr(where)).replace("PATH", repr(str(path)))
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    result = python(KILLED_WHILE_WRITING, path)
     assert result.returncode == -signal.SIGKILL, result.stderr
     model = make(1)
     with seeded(0):
@@ -395,6 +431,37 @@ def test_a_killed_run_leaves_a_whole_checkpoint_to_go_on_from(whole, tmp_path, w
     expected = dict(whole[1])
     assert torch.equal(weights(model), expected.pop("weights"))
     assert reproducible(history) == expected
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_many_times_ends_as_if_nothing_had_happened(tmp_path):
+    path = tmp_path / "run.safetensors"
+    result = python(KILLED_AT_RANDOM, path, KILLS=40, EPOCHS=400)
+    kills, status = map(int, result.stdout.split())
+    assert status == 0, result.stderr
+    assert kills >= 10, "too quick to be killed: give it more epochs"
+    config = replace(CONFIG, num_epochs=400)
+    expected, found = make(), make(1)
+    with seeded(9):
+        history = run(expected, config)
+    resumed = run(found, config, checkpoint=path)  # finished: nothing is left to do
+    assert torch.equal(weights(found), weights(expected))
+    assert reproducible(resumed) == reproducible(history)
+    assert list(tmp_path.glob("*.safetensors")) == [path]
+
+
+def test_checkpoints_are_no_more_frequent_than_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 1e9)
+    path, epochs = tmp_path / "run.safetensors", []
+    save = training.save_checkpoint
+
+    def counted(*arguments) -> None:
+        epochs.append(len(arguments[-1]["objective"]))
+        save(*arguments)
+
+    monkeypatch.setattr(training, "save_checkpoint", counted)
+    run(make(), checkpoint=path)
+    assert epochs == [0, 4]  # before the first epoch and after the last
 
 
 # ---------------------------------------------------------------- numbers that break

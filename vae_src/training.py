@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vae_src.checkpoints import load_checkpoint, save_checkpoint
+from vae_src.distributed import mean_over_processes, rank, same_as_first, world_size
 from vae_src.randomness import seeded
 
 Objective = Callable[..., Tensor]  # (model, x) -> [batch], higher is better
 Prepare = Callable[[Tensor], Tensor]  # stored images -> what the model sees, anew at each visit
 Monitor = Callable[..., NamedTuple]  # (model, x) -> record of [batch] tensors
 
-FINITE_EVERY = 50  # steps between looks at the loss: each look makes a GPU wait
+FINITE_EVERY = 50  # steps between looks at the loss on a CPU; a GPU, which would wait, is asked once an epoch
+CHECKPOINT_SECONDS = 5.0  # between checkpoints at least: epochs of a small model are quicker than a disk
 
 
 def constant(progress: float) -> float:
@@ -92,11 +94,15 @@ def fit(
     prepare: Prepare | None = None,
     monitor: Monitor | None = None,
     checkpoint: str | Path | None = None,
+    cuda_graph: bool = False,
 ) -> History:
     """Maximise the mean of an objective over the training data with Adam, in place.
 
     Deterministic given the weights, the data and ``config``: torch's own generators are left untouched. Data
     move to the model's device once. The last, incomplete batch of each epoch is left out.
+
+    Under ``torchrun``, inside `distributed.process_group`, each process takes its share of every batch, and
+    all step by the mean gradient; the process of rank 0 draws the order, reports and writes the checkpoint.
 
     Args:
         model: Anything that ``objective`` accepts; its parameters are trained where they are.
@@ -106,13 +112,17 @@ def fit(
         validation: Held-out data for the monitor.
         prepare: Applied to each batch, for example `binarize` for a new binarisation at each visit.
         monitor: ``monitor(model, x)`` returns a record of ``[batch]`` tensors, for example `rate_distortion`.
-        checkpoint: File to resume from if it exists; written before the first epoch and after each one.
+        checkpoint: File to resume from if it exists; written before the first epoch, after the last, and
+            after each epoch that ends at least `CHECKPOINT_SECONDS` later than the one before.
+        cuda_graph: Record one step on the GPU and replay it: spares small models the cost of launching each
+            kernel. Objective and ``prepare`` must not look at values (no ``.item()``, no branch on data).
 
     Returns:
         The history. After Ctrl-C: the history so far, with the model as it was at that moment.
 
     Raises:
-        ValueError: If the data are unusable, or the checkpoint belongs to another run.
+        ValueError: If the data are unusable, the checkpoint belongs to another run, a batch cannot be shared
+            evenly by the processes, or ``cuda_graph`` is asked for off the GPU or on several.
         FloatingPointError: If the loss stops being finite; the checkpoint keeps the last good epoch.
     """
     device = next(model.parameters()).device
@@ -120,35 +130,22 @@ def fit(
     splits = {"train": train[: config.monitor_size]}
     if validation is not None:
         splits["validation"] = _usable(validation, "validation", prepare)[: config.monitor_size].to(device)
-
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, eps=config.adam_epsilon, fused=True)
-    history, first_epoch, run = History(), 0, config.describe()
+    optimizer = _adam(model, config, cuda_graph)
     with seeded(config.seed):
-        if checkpoint is not None and Path(checkpoint).exists():
-            history = History(**load_checkpoint(checkpoint, model, optimizer, run))
-            first_epoch = len(history.objective)
-        elif checkpoint is not None:  # now, so that a folder that cannot be written costs no epoch
-            save_checkpoint(checkpoint, model, optimizer, run, asdict(history))
+        file = _CheckpointFile(checkpoint, model, optimizer, config)
+        history = file.resume()
+        _start_alike(model, history)
+        step = _make_step(model, train, objective, optimizer, prepare, cuda_graph)
         started = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
-        steps = max(1, len(train) // config.batch_size)
-        bar = tqdm(
-            total=config.num_epochs * steps,
-            initial=first_epoch * steps,
-            unit="step",
-            mininterval=0.5,
-        )
+        bar = _progress_bar(len(history.objective), len(train), config)
         try:
-            for epoch in range(first_epoch, config.num_epochs):
-                history.objective.append(
-                    _train_epoch(model, train, objective, optimizer, config, epoch, prepare, bar)
-                )
+            for epoch in range(len(history.objective), config.num_epochs):
+                history.objective.append(_train_epoch(model, len(train), step, optimizer, config, epoch, bar))
                 history.seconds.append(time.perf_counter() - started)
                 if monitor is not None and (epoch + 1) % config.monitor_every == 0:
                     _read_monitor(model, splits, monitor, prepare, epoch, history)
                 bar.set_postfix_str(_summary(history, len(train)), refresh=False)
-                if checkpoint is not None:
-                    save_checkpoint(checkpoint, model, optimizer, run, asdict(history))
+                file.save(history)
         except KeyboardInterrupt:
             history.interrupted = True
         finally:
@@ -156,39 +153,163 @@ def fit(
     return history
 
 
-def _train_epoch(
+def _adam(model: nn.Module, config: TrainConfig, cuda_graph: bool) -> torch.optim.Adam:
+    """Build the optimiser of all parameters that are to be trained."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    rate: float | Tensor = config.learning_rate
+    if cuda_graph:
+        if parameters[0].device.type != "cuda" or world_size() > 1:
+            raise ValueError("cuda_graph needs the model on one GPU and one process: leave it off elsewhere")
+        rate = torch.tensor(rate, device=parameters[0].device)  # a number would be frozen into the graph
+    return torch.optim.Adam(parameters, lr=rate, eps=config.adam_epsilon, fused=True, capturable=cuda_graph)
+
+
+def _start_alike(model: nn.Module, history: History) -> None:
+    """Give all processes the weights of the first; raise if they do not go on from the same epoch."""
+    epoch = torch.tensor(len(history.objective), device=next(model.parameters()).device)
+    first = epoch.clone()
+    same_as_first([first, *model.state_dict().values()])
+    if first != epoch:
+        raise ValueError(
+            f"process {rank()} goes on from epoch {int(epoch)}, the first process from epoch {int(first)}: "
+            "keep the checkpoint where all processes can read it"
+        )
+
+
+def _progress_bar(epochs_done: int, num_examples: int, config: TrainConfig) -> tqdm:
+    """One bar over all steps, on the process of rank 0."""
+    steps = max(1, num_examples // config.batch_size)
+    silent = {"disable": True} if rank() > 0 else {}  # elsewhere tqdm looks at TQDM_DISABLE itself
+    total = config.num_epochs * steps
+    return tqdm(total=total, initial=epochs_done * steps, unit="step", mininterval=0.5, **silent)
+
+
+def _make_step(
     model: nn.Module,
     train: Tensor,
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Adam,
+    prepare: Prepare | None,
+    cuda_graph: bool,
+) -> Callable[[Tensor], Tensor]:
+    """Build the function that takes one optimisation step on the examples of the given numbers."""
+    parameters = optimizer.param_groups[0]["params"]
+
+    def step(index: Tensor) -> Tensor:
+        x = train[index] if prepare is None else prepare(train[index])
+        bounds = objective(model, x)
+        _require_per_example(bounds, x)
+        loss = -bounds.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        mean_over_processes(p.grad for p in parameters if p.grad is not None)
+        optimizer.step()
+        return loss.detach()
+
+    return _Replayed(step) if cuda_graph else step
+
+
+class _Replayed:
+    """A step that runs as usual three times, as PyTorch asks, is then recorded, and from then on replayed."""
+
+    def __init__(self, step: Callable[[Tensor], Tensor]):
+        self.step, self.calls = step, 0
+        self.stream, self.graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+
+    def __call__(self, index: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls <= 3:
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                loss = self.step(index)
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return loss
+        if self.calls == 4:
+            self.index = index.clone()
+            with torch.cuda.graph(self.graph):
+                self.loss = self.step(self.index)
+        self.index.copy_(index)
+        self.graph.replay()
+        return self.loss
+
+
+def _train_epoch(
+    model: nn.Module,
+    num_examples: int,
+    step: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Adam,
     config: TrainConfig,
     epoch: int,
-    prepare: Prepare | None,
     bar: tqdm,
 ) -> float:
     """Visit every training example once, in random order; return the mean objective."""
     model.train()
-    batch_size = min(config.batch_size, len(train))
-    batches = torch.randperm(len(train), device=train.device)[: len(train) // batch_size * batch_size]
-    losses = torch.zeros(len(batches) // batch_size, device=train.device)
-    for step, index in enumerate(batches.split(batch_size)):
-        progress = (epoch + step / len(losses)) / config.num_epochs
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * config.schedule(progress)
-        x = train[index] if prepare is None else prepare(train[index])
-        bounds = objective(model, x)
-        if step == 0:
-            _require_per_example(bounds, x)
-        loss = -bounds.mean()
-        optimizer.zero_grad()
-        loss.backward()
-        losses[step] = loss.detach()
-        if step % FINITE_EVERY == 0 or step == len(losses) - 1:
-            _require_finite(losses[: step + 1], epoch)
-        optimizer.step()
+    device = optimizer.param_groups[0]["params"][0].device
+    batch_size = _shared_batch_size(config, num_examples)
+    order = torch.randperm(num_examples, device=device)
+    same_as_first([order])
+    if rank() > 0:  # its own noise, the same again after an interruption
+        torch.manual_seed(hash((config.seed, rank(), epoch)))
+    batches = order[: num_examples // batch_size * batch_size].split(batch_size)
+    losses = torch.zeros(len(batches), device=device)
+    for i, batch in enumerate(batches):
+        progress = (epoch + i / len(batches)) / config.num_epochs
+        _set_learning_rate(optimizer, config.learning_rate * config.schedule(progress))
+        losses[i] = step(batch[rank() :: world_size()])
+        if i % FINITE_EVERY == 0 and device.type == "cpu" and world_size() == 1:
+            _require_finite(losses[: i + 1], epoch)
         bar.update()
+    mean_over_processes([losses])
+    _require_finite(losses, epoch)
     _require_finite_weights(model, epoch)
     return -losses.mean().item()
+
+
+def _shared_batch_size(config: TrainConfig, num_examples: int) -> int:
+    """The batch, or all examples if there are fewer, in a size that the processes can share."""
+    if config.batch_size % world_size():
+        raise ValueError(
+            f"batch_size={config.batch_size} cannot be shared evenly by {world_size()} processes: "
+            "take a multiple of their number"
+        )
+    return min(config.batch_size, num_examples // world_size() * world_size())
+
+
+def _set_learning_rate(optimizer: torch.optim.Adam, rate: float) -> None:
+    """Change the learning rate where it is: a number, or on the GPU what the recorded step reads."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+class _CheckpointFile:
+    """The file that a run resumes from and saves to, or nothing if it has none."""
+
+    def __init__(
+        self, path: str | Path | None, model: nn.Module, optimizer: torch.optim.Adam, config: TrainConfig
+    ):
+        self.path = None if path is None else Path(path)
+        self.model, self.optimizer, self.config = model, optimizer, config
+        self.written = -math.inf
+
+    def resume(self) -> History:
+        """Load what the file holds; without a file, write it now: a folder that refuses costs no epoch."""
+        if self.path is not None and self.path.exists():
+            saved = load_checkpoint(self.path, self.model, self.optimizer, self.config.describe())
+            return History(**saved)
+        self.save(History())
+        return History()
+
+    def save(self, history: History) -> None:
+        """Write the file, unless that was done a moment ago and there will be another occasion."""
+        last = len(history.objective) == self.config.num_epochs
+        soon = time.perf_counter() - self.written < CHECKPOINT_SECONDS
+        if self.path is not None and rank() == 0 and (last or not soon):
+            run = self.config.describe()
+            save_checkpoint(self.path, self.model, self.optimizer, run, asdict(history))
+            self.written = time.perf_counter()
 
 
 def evaluate(
@@ -256,6 +377,11 @@ def _summary(history: History, num_train: int) -> str:
 
 def _usable(data: Tensor, name: str, prepare: Prepare | None) -> Tensor:
     """Return the data, or say in one sentence why they cannot be trained on."""
+    if not isinstance(data, Tensor):
+        raise TypeError(
+            f"{name} must be one tensor of all examples, not a {type(data).__name__}: "
+            "join a loader's batches once, with torch.cat"
+        )
     if data.ndim < 2 or len(data) == 0:
         raise ValueError(
             f"{name} needs one example per row, such as [50000, 1, 28, 28], got {list(data.shape)}"
@@ -292,8 +418,10 @@ def _require_finite(losses: Tensor, epoch: int) -> None:
 
 def _require_finite_weights(model: nn.Module, epoch: int) -> None:
     """Raise if the last steps of an epoch broke the weights, before they are saved."""
-    for name, parameter in model.named_parameters():
-        if not parameter.isfinite().all():
-            raise FloatingPointError(
-                f"{name} holds NaN or infinite values after epoch {epoch + 1}: lower the learning rate"
-            )
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    fine = torch.stack([parameter.isfinite().all() for parameter in parameters]).tolist()  # one look
+    if not all(fine):
+        raise FloatingPointError(
+            f"{names[fine.index(False)]} holds NaN or infinite values after epoch {epoch + 1}: "
+            "lower the learning rate"
+        )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vae_src.checkpoints import load_weights, save_weights
 from vae_src.data import ImageData, Split, binarize
+from vae_src.distributed import rank, world_size
 from vae_src.evaluation import active_units, estimate, log_marginal
 from vae_src.experiments.records import checkpoint_path, write_record
 from vae_src.models import VAE, mlp_vae
@@ -88,6 +89,8 @@ def run(cell: Cell, data: ImageData) -> None:
     with seeded(cell.seed):
         model = build(data.train.images)
     seconds = sum(train_stage(cell, stage, model, data.train.images) for stage in range(cell.stages))
+    if rank() > 0:
+        return
     save_weights(model, WEIGHTS / f"{cell.name}.safetensors", {"experiment": cell.name})
     load_weights(model, WEIGHTS / f"{cell.name}.safetensors")
     started = time.perf_counter()
@@ -116,6 +119,7 @@ def train_stage(cell: Cell, stage: int, model: VAE, images: Tensor) -> float:
         cell.config(stage),
         prepare=binarize,
         checkpoint=checkpoint_path(f"{cell.name}-stage{stage}"),
+        cuda_graph=images.is_cuda and world_size() == 1,
     )
     if history.interrupted:
         sys.exit("Interrupted: the same command goes on from the last checkpoint.")

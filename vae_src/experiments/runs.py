@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vae_src.checkpoints import load_weights, save_weights
 from vae_src.data import ImageData, binarize, rescale
+from vae_src.distributed import rank
 from vae_src.distributions import NormalLikelihood
 from vae_src.evaluation import active_units, estimate, log_marginal
 from vae_src.experiments.records import checkpoint_path
@@ -78,7 +79,7 @@ RUNS = {
 
 
 def train(name: str, data: ImageData) -> dict[str, Any]:
-    """Train one of `RUNS`, save its weights, and measure what was saved."""
+    """Train one of `RUNS`, save its weights, and measure what was saved (on the process of rank 0)."""
     run = RUNS[name]
     with seeded(run.config.seed):
         model = run.build().to(data.train.images.device)
@@ -95,6 +96,8 @@ def train(name: str, data: ImageData) -> dict[str, Any]:
     )
     if history.interrupted:
         sys.exit(f"Interrupted after {len(history.objective)} epochs: the same command goes on from there.")
+    if rank() > 0:
+        return {}
     weights = WEIGHTS / f"{name}.safetensors"
     save_weights(model, weights, {"experiment": name})
     load_weights(model, weights)
@@ -147,6 +150,8 @@ def train_classifier(data: ImageData) -> dict[str, Any]:
         model = digit_classifier().to(images.device)
     numbers = torch.arange(len(images), device=images.device)[:, None]
     history = fit(model, numbers, log_likelihood, config, prepare=torch.clone)
+    if rank() > 0:
+        return {}
     save_weights(model, WEIGHTS / "digit-classifier.safetensors")
     with torch.no_grad():
         right = (model(rescale(data.test.images)).argmax(1) == data.test.labels).double()
