@@ -1,4 +1,4 @@
-"""Tests of experiments.py: a run from the command line to its record, small."""
+"""Tests of experiments: a run from the command line to its record, small."""
 
 import json
 import subprocess
@@ -8,15 +8,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vae_src import data, experiments, trained
-from vae_src.evaluation import estimate
+from vae_src import data, trained, training
+from vae_src.checkpoints import load_weights
+from vae_src.evaluation import active_units, estimate, log_marginal
+from vae_src.experiments import __main__ as command_line
+from vae_src.experiments import iwae_table1, records, runs
 from vae_src.models import VAE, mlp_autoencoder, mlp_vae
 from vae_src.objectives import elbo, reconstruction
 from vae_src.randomness import seeded
 from vae_src.training import TrainConfig, evaluate
 
 CONFIG = TrainConfig(num_epochs=2, batch_size=32, learning_rate=0.01, monitor_size=20)
-TINY = experiments.Run("Does it run?", lambda: mlp_vae(2, (3,)), CONFIG)
+TINY = runs.Run("Does it run?", lambda: mlp_vae(2, (3,)), CONFIG)
 
 
 def few(split: data.Split, n: int) -> data.Split:
@@ -35,16 +38,18 @@ def images() -> data.ImageData:
 def home(tmp_path, monkeypatch, images):
     """An empty project in which ``tiny`` and ``coder`` are the runs."""
     coder = replace(TINY, build=lambda: mlp_autoencoder(2, (3,)), objective=reconstruction, monitor=None)
-    monkeypatch.setattr(experiments, "RUNS", {"tiny": TINY, "coder": coder})
-    monkeypatch.setattr(experiments, "ROOT", tmp_path)
-    monkeypatch.setattr(experiments, "WEIGHTS", tmp_path / "weights")
-    monkeypatch.setattr(experiments, "mnist", lambda device: images)
+    monkeypatch.setattr(runs, "RUNS", {"tiny": TINY, "coder": coder})
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    for module in (records, runs, iwae_table1):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(command_line, "mnist", lambda device: images)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
     return tmp_path
 
 
 def main(monkeypatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["experiments", *arguments, "--device", "cpu"])
-    experiments.main()
+    command_line.main()
 
 
 def read(home, name: str) -> dict:
@@ -57,7 +62,7 @@ def test_a_run_leaves_weights_and_a_record_that_agree(home, monkeypatch, images)
     assert record["weights_sha256"] == trained.sha256(path)
     with seeded(5):
         model = TINY.build()
-    experiments.load_weights(model, path)
+    load_weights(model, path)
     metrics = record["metrics"]
     found = estimate(evaluate(elbo, model, images.test.images, prepare=data.binarize))
     assert metrics["elbo"] == pytest.approx(found._asdict() | {"images": 40})
@@ -95,11 +100,11 @@ def test_an_interrupted_run_goes_on_to_the_same_end(home, monkeypatch):
             raise KeyboardInterrupt
         return elbo(model, x)
 
-    monkeypatch.setitem(experiments.RUNS, "tiny", replace(TINY, objective=stopped))
+    monkeypatch.setitem(runs.RUNS, "tiny", replace(TINY, objective=stopped))
     with pytest.raises(SystemExit, match="Interrupted after 1 epochs: the same command goes on from there"):
         main(monkeypatch, "tiny")
     assert not (home / "book" / "results" / "tiny.json").exists()
-    monkeypatch.setitem(experiments.RUNS, "tiny", TINY)
+    monkeypatch.setitem(runs.RUNS, "tiny", TINY)
     main(monkeypatch, "tiny")
     for key in ("weights_sha256", "metrics", "history"):
         assert read(home, "tiny")[key] == expected[key], key
@@ -117,7 +122,7 @@ def test_the_judge_of_digits_learns(home, monkeypatch):
     full = data.ImageData(
         few(small.train, 2000), few(small.validation, 10), few(small.test, 300), "mnist", "cache"
     )
-    monkeypatch.setattr(experiments, "mnist", lambda device: full)
+    monkeypatch.setattr(command_line, "mnist", lambda device: full)
     main(monkeypatch, "digit-classifier")
     record = read(home, "digit-classifier")
     assert record["metrics"]["accuracy"]["images"] == 300
@@ -126,7 +131,7 @@ def test_the_judge_of_digits_learns(home, monkeypatch):
 
 
 def test_the_sample_is_not_enough_for_a_record(home, monkeypatch, images):
-    monkeypatch.setattr(experiments, "mnist", lambda device: images._replace(source="sample"))
+    monkeypatch.setattr(command_line, "mnist", lambda device: images._replace(source="sample"))
     with pytest.raises(SystemExit, match=r"whole of MNIST is needed .* see book/running\.md"):
         main(monkeypatch, "tiny")
     assert not list(home.iterdir())
@@ -142,7 +147,7 @@ def test_an_unknown_experiment_lists_those_that_exist(home, monkeypatch, capsys)
 
 def test_every_run_builds_and_learns_a_step():
     x = data.sample("mnist").train.images[:8]
-    for name, run in experiments.RUNS.items():
+    for name, run in runs.RUNS.items():
         with seeded(0):
             model = run.build()
         bounds = run.objective(model, run.prepare(x))
@@ -151,13 +156,86 @@ def test_every_run_builds_and_learns_a_step():
         bounds.mean().backward()
 
 
+# ---------------------------------------------------------------- table 1 of Burda et al.
+
+
+def test_the_schedule_of_table_1_is_the_papers():
+    paper = [iwae_table1.Cell(1, batch_size=20).config(stage) for stage in range(8)]
+    assert sum(config.num_epochs for config in paper) == 3280
+    rates = [config.learning_rate for config in paper]
+    # what the authors' code has, rounded to one digit after the point of 10^(1 − i/7)
+    assert [round(1e4 * rate, 1) for rate in rates] == [10, 7.2, 5.2, 3.7, 2.7, 1.9, 1.4, 1.0]
+    assert {(config.adam_epsilon, config.schedule(0.7)) for config in paper} == {(1e-4, 1.0)}
+    ours = iwae_table1.Cell(1).config(3)
+    assert ours.batch_size == 100
+    assert ours.learning_rate == pytest.approx(rates[3] * 5**0.5)
+    seeds = {iwae_table1.Cell(1, seed).config(stage).seed for seed in range(5) for stage in range(8)}
+    assert len(seeds) == 40
+
+
+def test_the_network_of_table_1_starts_as_the_papers(images):
+    with seeded(0):
+        model = iwae_table1.build(images.train.images)
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    shapes = [(layer.in_features, layer.out_features) for layer in layers]
+    assert shapes == [(784, 200), (200, 200), (200, 100), (50, 200), (200, 200), (200, 784)]
+    assert sum(isinstance(module, torch.nn.Tanh) for module in model.modules()) == 4
+    for layer in layers:
+        limit = (6 / (layer.in_features + layer.out_features)) ** 0.5  # Glorot & Bengio 2010, eq. 16
+        assert layer.weight.abs().max() <= limit
+        assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+    assert not any(layer.bias.any() for layer in layers[:-1])
+    mean = images.train.images.double().mean(0).flatten() / 255
+    torch.testing.assert_close(
+        layers[-1].bias.sigmoid().double(), mean.clamp(0.001, 0.999), atol=1e-6, rtol=0
+    )
+
+
+def test_a_cell_of_the_table_leaves_weights_and_a_record(home, monkeypatch, images):
+    monkeypatch.setattr(iwae_table1, "log_marginal", lambda m, x, k, **sizes: log_marginal(m, x, k // 100))
+    options = ["--rows", "2", "--seeds", "3", "--batch-size", "32"]
+    main(monkeypatch, "iwae-table1", *options, "--stages", "1")
+    name = "iwae-table1-k2-batch32-seed3"
+    short = read(home, name)
+    main(monkeypatch, "iwae-table1", *options, "--stages", "2")  # goes on from the first stage
+    record = read(home, name)
+    assert short["row"] == {"k": 2, "seed": 3, "stages": 1, "batch_size": 32, "epochs": 1}
+    assert record["row"] == {"k": 2, "seed": 3, "stages": 2, "batch_size": 32, "epochs": 4}
+    assert record["command"].endswith("iwae-table1 --rows 2 --seeds 3 --stages 2 --batch-size 32")
+    assert record["data"]["train"] == 120  # all training images: the 20 of the validation split too
+    path = home / "weights" / f"{name}.safetensors"
+    assert record["weights_sha256"] == trained.sha256(path) != short["weights_sha256"]
+    model = iwae_table1.build(images.train.images)
+    load_weights(model, path)
+    with seeded(0):
+        x = data.binarize(images.test.images)
+    expected = estimate(log_marginal(model, x, 50))
+    assert record["metrics"]["log_marginal_5000"] == pytest.approx(expected._asdict() | {"images": 40})
+    assert record["metrics"]["active_units"] == active_units(model, x).count
+    assert record["metrics"]["elbo"]["mean"] < record["metrics"]["log_marginal_5000"]["mean"]
+
+    for file in (home / ".checkpoints").iterdir():
+        file.unlink()
+    main(monkeypatch, "iwae-table1", *options, "--stages", "2")  # in one sitting: the same model
+    assert read(home, name)["weights_sha256"] == record["weights_sha256"]
+
+
+@pytest.mark.parametrize("bad", [{"k": 0}, {"stages": 0}, {"stages": 9}, {"batch_size": 0}])
+def test_a_cell_that_cannot_be_is_refused(bad):
+    with pytest.raises(ValueError, match="k and batch_size of at least 1 and 1 to 8 stages, not"):
+        iwae_table1.Cell(**{"k": 1, **bad})
+
+
+# ---------------------------------------------------------------- provenance
+
+
 def test_provenance_does_not_need_git(tmp_path, monkeypatch):
-    assert experiments.cpu_name()
+    assert records.cpu_name()
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr(experiments, "ROOT", tmp_path)
-    assert experiments.commit() == "unknown"
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    assert records.commit() == "unknown"
     monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
-    assert experiments.commit() == "unknown"
+    assert records.commit() == "unknown"
 
 
 def test_the_commit_is_marked_when_the_package_differs(tmp_path, monkeypatch):
@@ -174,9 +252,9 @@ def test_the_commit_is_marked_when_the_package_differs(tmp_path, monkeypatch):
     (tmp_path / "vae_src" / "a.py").write_text("1")
     git("add", ".")
     git("commit", "-m", "first")
-    monkeypatch.setattr(experiments, "ROOT", tmp_path)
-    assert experiments.commit() == git("rev-parse", "HEAD")
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    assert records.commit() == git("rev-parse", "HEAD")
     (tmp_path / "notes.txt").write_text("beside the package")
-    assert experiments.commit() == git("rev-parse", "HEAD")
+    assert records.commit() == git("rev-parse", "HEAD")
     (tmp_path / "vae_src" / "a.py").write_text("2")
-    assert experiments.commit() == git("rev-parse", "HEAD") + " with changes"
+    assert records.commit() == git("rev-parse", "HEAD") + " with changes"
