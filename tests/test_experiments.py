@@ -211,6 +211,8 @@ def test_a_cell_of_the_table_leaves_weights_and_a_record(home, monkeypatch, imag
         x = data.binarize(images.test.images)
     expected = estimate(log_marginal(model, x, 50))
     assert record["metrics"]["log_marginal_5000"] == pytest.approx(expected._asdict() | {"images": 40})
+    assert [stage["epochs"] for stage in record["stages"]] == [1, 4]
+    assert all(stage["log_marginal_1000"]["mean"] < -100 for stage in record["stages"])
     assert record["metrics"]["active_units"] == active_units(model, x).count
     assert record["metrics"]["elbo"]["mean"] < record["metrics"]["log_marginal_5000"]["mean"]
 
