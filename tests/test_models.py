@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from vae_src import models
 from vae_src.distributions import NormalLikelihood
 from vae_src.exact import LinearGaussian
 from vae_src.models import VAE, Autoencoder, LatentVariableModel, conv_vae, mlp_autoencoder, mlp_vae
@@ -170,3 +171,34 @@ def test_impossible_architectures_are_refused():
         conv_vae(2, (2, 2, 2))
     with pytest.raises(ValueError, match=r"\[batch, 1, 4, 6\], got \[5, 1, 28, 28\]"):
         MODELS["mlp"]().encode(torch.zeros(5, 1, 28, 28))
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("make", [mlp_vae, mlp_autoencoder, conv_vae])
+@pytest.mark.parametrize(
+    ("dtype", "way"),
+    [(torch.float64, r"convert them with \.to\(torch\.float32\)"), (torch.uint8, "binarize or rescale them")],
+)
+def test_images_and_codes_of_another_precision_are_refused(make, dtype, way, without_type_checks):
+    model = make(2, event_shape=(1, 4, 4))
+    message = rf"weights are torch\.float32 but it was given {dtype} values: {way}"
+    plain = without_type_checks(models)
+    owner = plain.Autoencoder if make is mlp_autoencoder else plain.VAE
+    for method, x in ((owner.encode, torch.zeros(3, 1, 4, 4)), (owner.decode, torch.zeros(3, 2))):
+        with pytest.raises(ValueError, match=message):
+            method(model, x.to(dtype))
+
+
+def test_mixed_precision_is_left_alone():
+    model = mlp_vae(2, (3,), NormalLikelihood(), event_shape=(1, 4, 4)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.encode(torch.zeros(3, 1, 4, 4)).mean.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("make", [mlp_vae, mlp_autoencoder, conv_vae])
+@pytest.mark.parametrize(("latent", "shape"), [(0, (1, 4, 4)), (-1, (1, 4, 4)), (2, (1, 4, 0)), (2, ())])
+def test_sizes_that_make_no_model_are_refused(make, latent, shape):
+    with pytest.raises(ValueError, match="latent_dim and event_shape must be positive"):
+        make(latent, event_shape=shape)

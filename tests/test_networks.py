@@ -152,6 +152,27 @@ def test_sides_that_cannot_be_halved_are_refused(make):
         make(8, (4,), (1, 4, 5))
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: conv_encoder(0), "hidden_dim must be at least 1, not 0"),
+        (lambda: conv_decoder(-1), "latent_dim must be at least 1, not -1"),
+        (lambda: conv_encoder(8, (4, 0)), "channels must be at least 1, not 4, 0"),
+        (lambda: conv_decoder(8, (4,), (1, 0, 4)), "event_shape must be at least 1, not 1, 0, 4"),
+        (lambda: conv_encoder(8, (4,), (28, 28)), r"such as \(1, 28, 28\), not \(28, 28\)"),
+    ],
+)
+def test_sizes_that_make_no_convolution_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_features_that_are_no_image_are_refused():
+    message = r"shape \[batch, 6\] to fold into images of shape \[1, 2, 3\], got \[5, 7\]"
+    with pytest.raises(ValueError, match=message):
+        Unflatten((1, 2, 3))(torch.zeros(5, 7))
+
+
 @pytest.mark.parametrize("make", [conv_encoder, conv_decoder])
 def test_no_stage_at_all_is_refused(make):
     with pytest.raises(ValueError, match=r"channels needs at least one stage, such as \(16, 32\)"):

@@ -388,6 +388,17 @@ def test_no_draws_are_refused(function, num_samples):
         function(linear(), data(), num_samples)
 
 
+@pytest.mark.parametrize("function", [log_weights, rate_distortion, elbo, lambda m, x: iwae_bound(m, x, 2)])
+def test_no_examples_are_refused(function):
+    with pytest.raises(ValueError, match=r"at least one example, one per row, got shape \[0, 4\]"):
+        function(linear(), data()[:0])
+
+
+def test_no_examples_to_reconstruct_are_refused():
+    with pytest.raises(ValueError, match=r"at least one example, one per row, got shape \[0, 1, 2, 3\]"):
+        reconstruction(mlp_autoencoder(2, (3,), event_shape=SHAPE), torch.zeros(0, *SHAPE))
+
+
 @pytest.mark.parametrize("beta", [-0.1, math.inf, math.nan])
 def test_a_beta_that_weighs_nothing_is_refused(beta):
     with pytest.raises(ValueError, match=f"finite number of at least 0, not {beta}"):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vae_src import data, training
 from vae_src.checkpoints import load_checkpoint, load_weights, save_weights
 from vae_src.distributions import NormalHead, NormalLikelihood, StandardNormal
+from vae_src.exact import LinearGaussian
 from vae_src.models import VAE, mlp_vae
 from vae_src.objectives import elbo, rate_distortion
 from vae_src.randomness import seeded
@@ -248,7 +249,7 @@ def test_the_learning_rate_follows_the_schedule_at_every_step():
     value=st.integers(max_value=0),
 )
 def test_counts_below_one_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, not {value}$"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, not {value}$"):
         TrainConfig(**{name: value})
 
 
@@ -569,6 +570,24 @@ def test_unusable_data_are_named_before_the_first_step(bad, message):
     assert torch.equal(weights(model), before)
 
 
+def test_a_loader_is_no_tensor_and_a_half_epoch_no_count():
+    program = (
+        "from vae_src import *\nimport torch\n"  # in a process of its own: here a type check comes first
+        "try:\n    TrainConfig(num_epochs=1.5)\n"
+        "except ValueError as error:\n    print(error)\n"
+        "fit(mlp_vae(2), torch.utils.data.DataLoader(torch.rand(9, 1, 28, 28)), elbo)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "num_epochs must be a whole number of at least 1, not 1.5" in result.stdout
+    assert "train must be one tensor of all examples, not a DataLoader: join a loader's" in result.stderr
+
+
+def test_a_model_without_anything_to_train_is_refused():
+    for model in (make().requires_grad_(False), nn.ReLU()):
+        with pytest.raises(ValueError, match="the model has no parameters to train: is all of it frozen"):
+            fit(model, GOOD, elbo, CONFIG)
+
+
 def test_images_of_another_size_are_refused():
     with pytest.raises(
         ValueError, match=r"expected inputs of shape \[batch, 1, 2, 3\], got \[8, 1, 28, 28\]"
@@ -647,6 +666,14 @@ def test_evaluate_draws_by_its_seed_and_keeps_no_graph():
     assert not found[0].requires_grad
     with seeded(0):
         assert torch.equal(evaluate(elbo, model, images(), prepare=data.binarize, seed=None), found[0])
+
+
+def test_evaluate_takes_models_that_are_no_modules():
+    exact = LinearGaussian(torch.tensor([[1.0], [2.0]]), torch.zeros(2), 0.5)
+    x = torch.rand(7, 2)
+    torch.testing.assert_close(evaluate(LinearGaussian.log_marginal, exact, x), exact.log_marginal(x))
+    with pytest.raises(ValueError, match="batch_size counts examples and must be at least 1, not 0"):
+        evaluate(elbo, make(), GOOD, batch_size=0)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -26,11 +26,15 @@ class NormalHead(nn.Module):
         in_features: Length of the feature vector.
         latent_dim: Length of z.
 
+    Raises:
+        ValueError: If ``latent_dim`` is below 1.
+
     Reference: Kingma & Welling (2014), arXiv:1312.6114, appendix C.2. In the book: eq-vae-encoder.
     """
 
     def __init__(self, in_features: int, latent_dim: int):
         super().__init__()
+        _require_latents(latent_dim)
         self.linear = nn.Linear(in_features, 2 * latent_dim)
 
     def forward(self, features: Float[Tensor, "*batch features"]) -> Independent:
@@ -53,7 +57,7 @@ class BinaryPixels(Bernoulli):
 
         On a GPU the values are not looked at: that would make every training step wait.
         """
-        if not value.is_cuda and (value - value * value).abs().max() != 0:
+        if not value.is_cuda and value.numel() and (value - value * value).abs().max() != 0:
             grey = value[(value != 0) & (value != 1)][0]
             raise ValueError(
                 f"a Bernoulli is for pixels that are 0 or 1, and here one is {grey:.3g}: "
@@ -119,6 +123,9 @@ class StandardNormal(nn.Module):
     Args:
         latent_dim: Length of z.
 
+    Raises:
+        ValueError: If ``latent_dim`` is below 1.
+
     In the book: eq-vae-prior.
     """
 
@@ -126,6 +133,7 @@ class StandardNormal(nn.Module):
 
     def __init__(self, latent_dim: int):
         super().__init__()
+        _require_latents(latent_dim)
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
 
     def forward(self) -> Independent:
@@ -156,3 +164,9 @@ def kl(q: Distribution, p: Distribution, num_samples: int = 1) -> Float[Tensor, 
     except NotImplementedError:
         z = q.rsample(torch.Size((num_samples,)))
         return (q.log_prob(z) - p.log_prob(z)).mean(0)
+
+
+def _require_latents(latent_dim: int) -> None:
+    """Raise unless z has at least one entry."""
+    if latent_dim < 1:
+        raise ValueError(f"latent_dim is the length of z and must be at least 1, not {latent_dim}")

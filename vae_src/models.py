@@ -53,10 +53,12 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Float[Tensor, "*batch_event"]) -> Float[Tensor, "*batch latent"]:
         """Return the code of each image: a point, not a distribution."""
+        _require_same_dtype(self.encoder, x)
         return self.encoder(x)
 
     def decode(self, z: Float[Tensor, "*batch latent"]) -> Distribution:
         """Return p(x|z)."""
+        _require_same_dtype(self.decoder, z)
         return self.decoder(z)
 
 
@@ -85,10 +87,12 @@ class VAE(nn.Module):
 
     def encode(self, x: Float[Tensor, "*batch_event"]) -> Distribution:
         """Return the approximate posterior q(z|x)."""
+        _require_same_dtype(self.encoder, x)
         return self.encoder(x)
 
     def decode(self, z: Float[Tensor, "*batch latent"]) -> Distribution:
         """Return the likelihood p(x|z)."""
+        _require_same_dtype(self.decoder, z)
         return self.decoder(z)
 
     @torch.no_grad()
@@ -115,7 +119,11 @@ def mlp_vae(
 
     Returns:
         An untrained model, its weights drawn from torch's global generator.
+
+    Raises:
+        ValueError: If a size is not positive.
     """
+    _require_sizes(latent_dim, event_shape)
     pixels = math.prod(event_shape)
     encoder = nn.Sequential(
         Flatten(event_shape),
@@ -134,6 +142,7 @@ def mlp_autoencoder(
     event_shape: Sequence[int] = IMAGE_SHAPE,
 ) -> Autoencoder:
     """Build the autoencoder with the layers of `mlp_vae`: its encoder emits a point instead of q(z|x)."""
+    _require_sizes(latent_dim, event_shape)
     pixels = math.prod(event_shape)
     encoder = nn.Sequential(
         Flatten(event_shape),
@@ -161,7 +170,11 @@ def conv_vae(
 
     Returns:
         An untrained model, its weights drawn from torch's global generator.
+
+    Raises:
+        ValueError: If a size is not positive, or the sides cannot be halved once a stage.
     """
+    _require_sizes(latent_dim, event_shape)
     encoder = nn.Sequential(
         conv_encoder(hidden_dim, channels, event_shape), NormalHead(hidden_dim, latent_dim)
     )
@@ -186,3 +199,22 @@ def _mlp_decoder(
         Unflatten(event_shape),
         likelihood or BernoulliLikelihood(len(event_shape)),
     )
+
+
+def _require_sizes(latent_dim: int, event_shape: Sequence[int]) -> None:
+    """Raise unless codes and images have a size."""
+    if latent_dim < 1 or min(event_shape, default=0) < 1:
+        raise ValueError(
+            f"latent_dim and event_shape must be positive, such as 20 and (1, 28, 28), not {latent_dim} and "
+            f"{tuple(event_shape)}"
+        )
+
+
+def _require_same_dtype(network: nn.Module, x: Tensor) -> None:
+    """Raise if images or codes are numbers of another kind than the weights."""
+    wanted = next((p.dtype for p in network.parameters()), x.dtype)
+    if x.dtype != wanted and not torch.is_autocast_enabled(x.device.type):
+        way = (
+            "binarize or rescale them first" if x.dtype == torch.uint8 else f"convert them with .to({wanted})"
+        )
+        raise ValueError(f"the model's weights are {wanted} but it was given {x.dtype} values: {way}")

@@ -57,7 +57,13 @@ class Unflatten(nn.Module):
         self.event_shape = tuple(event_shape)
 
     def forward(self, features: Float[Tensor, "*batch pixels"]) -> Float[Tensor, "*batch_event"]:
-        """Return ``[*batch, *event_shape]``."""
+        """Return ``[*batch, *event_shape]``; raise ValueError if the features are not as many as pixels."""
+        pixels = math.prod(self.event_shape)
+        if features.shape[-1:] != (pixels,):
+            raise ValueError(
+                f"expected features of shape [batch, {pixels}] to fold into images of shape "
+                f"{list(self.event_shape)}, got {list(features.shape)}"
+            )
         return features.unflatten(-1, self.event_shape)
 
 
@@ -98,9 +104,10 @@ def conv_encoder(
         A network from ``[*batch, *event_shape]`` to ``[*batch, hidden_dim]``.
 
     Raises:
-        ValueError: If there is no stage, or the sides cannot be halved that often.
+        ValueError: If there is no stage, the sides cannot be halved that often, or a size is not positive.
     """
-    height, width = _coarse_size(event_shape, len(channels))
+    _require_positive("hidden_dim", hidden_dim)
+    height, width = _coarse_size(event_shape, channels)
     layers: list[nn.Module] = []
     for i, o in zip([event_shape[0], *channels[:-1]], channels, strict=True):
         layers += [nn.Conv2d(i, o, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -122,11 +129,13 @@ def conv_decoder(
         A network from ``[*batch, latent_dim]`` to ``[*batch, *event_shape]``, unbounded (logits or means).
 
     Raises:
-        ValueError: If there is no stage, or the sides cannot be doubled up from whole numbers.
+        ValueError: If there is no stage, the sides cannot be doubled up from whole numbers, or a size is
+            not positive.
 
     Reference: Odena, Dumoulin & Olah (2016), doi:10.23915/distill.00003.
     """
-    height, width = _coarse_size(event_shape, len(channels))
+    _require_positive("latent_dim", latent_dim)
+    height, width = _coarse_size(event_shape, channels)
     coarse = (channels[0], height, width)
     layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(coarse)), nn.Unflatten(-1, coarse)]
     for i, o in zip(channels, [*channels[1:], event_shape[0]], strict=True):
@@ -138,15 +147,27 @@ def conv_decoder(
     return OverImages(nn.Sequential(*layers), (latent_dim,))
 
 
-def _coarse_size(event_shape: Sequence[int], num_stages: int) -> tuple[int, int]:
-    """Height and width after halving `num_stages` times."""
-    if num_stages < 1:
+def _coarse_size(event_shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
+    """Height and width after halving them once for each stage."""
+    if not channels:
         raise ValueError("channels needs at least one stage, such as (16, 32)")
+    _require_positive("channels", *channels)
+    if len(event_shape) != 3:
+        raise ValueError(
+            f"event_shape needs channels, height and width, such as (1, 28, 28), not {event_shape}"
+        )
+    _require_positive("event_shape", *event_shape)
     _, height, width = event_shape
-    factor = 2**num_stages
+    factor = 2 ** len(channels)
     if height % factor or width % factor:
-        raise ValueError(f"{num_stages} stages need sides divisible by {factor}, not {height} by {width}")
+        raise ValueError(f"{len(channels)} stages need sides divisible by {factor}, not {height} by {width}")
     return height // factor, width // factor
+
+
+def _require_positive(name: str, *sizes: int) -> None:
+    """Raise unless every size is at least 1."""
+    if min(sizes) < 1:
+        raise ValueError(f"{name} must be at least 1, not {', '.join(map(str, sizes))}")
 
 
 def _require_image(x: Tensor, event_shape: tuple[int, ...]) -> None:

@@ -41,11 +41,11 @@ def log_weights(
         One log-weight per draw and example, in nats.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1.
+        ValueError: If there is no example or ``num_samples`` is below 1.
 
     Reference: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 3. In the book: eq-elbo-is.
     """
-    _require_positive(num_samples)
+    _require_usable(x, num_samples)
     q_z = model.encode(x)
     z = q_z.rsample(torch.Size((num_samples,)))
     return model.prior.log_prob(z) + model.decode(z).log_prob(x) - q_z.log_prob(z)
@@ -68,11 +68,11 @@ def rate_distortion(
         Both terms, in nats per example; rate + distortion = −ELBO.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1.
+        ValueError: If there is no example or ``num_samples`` is below 1.
 
     Reference: Alemi et al. (2018), arXiv:1711.00464. In the book: eq-vae-rate-distortion.
     """
-    _require_positive(num_samples)
+    _require_usable(x, num_samples)
     q_z = model.encode(x)
     z = q_z.rsample(torch.Size((num_samples,)))
     return RateDistortion(
@@ -99,7 +99,7 @@ def elbo(
         One unbiased, stochastic bound per example.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1.
+        ValueError: If there is no example or ``num_samples`` is below 1.
 
     Reference: Kingma & Welling (2014), arXiv:1312.6114, eq. 3. In the book: eq-vae-elbo.
     """
@@ -125,7 +125,7 @@ def beta_elbo(
         One stochastic value per example.
 
     Raises:
-        ValueError: If ``beta`` is negative or not finite, or ``num_samples`` is below 1.
+        ValueError: If ``beta`` is negative or not finite, there is no example, or ``num_samples`` is below 1.
 
     Reference: Higgins et al. (2017), eq. 4. In the book: eq-beta-elbo.
     """
@@ -154,7 +154,7 @@ def iwae_bound(
         One stochastic bound per example.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1.
+        ValueError: If there is no example or ``num_samples`` is below 1.
 
     Reference: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, eq. 8. In the book: eq-iwae-bound.
     """
@@ -173,12 +173,18 @@ def reconstruction(model: Autoencoder, x: Float[Tensor, "batch *event"]) -> Floa
     Returns:
         One value per example; with a Gaussian of σ = 1, half the squared error and a constant, negated.
 
+    Raises:
+        ValueError: If there is no example.
+
     In the book: eq-vae-autoencoder.
     """
+    _require_usable(x)
     return model.decode(model.encode(x)).log_prob(x)
 
 
-def _require_positive(num_samples: int) -> None:
-    """Raise unless there is at least one draw."""
+def _require_usable(x: Tensor, num_samples: int = 1) -> None:
+    """Raise unless there is at least one example and one draw."""
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"x needs at least one example, one per row, got shape {list(x.shape)}")
     if num_samples < 1:
         raise ValueError(f"num_samples counts draws per example and must be at least 1, not {num_samples}")

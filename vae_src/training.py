@@ -5,7 +5,8 @@ The data live on the training device and batches are drawn by index: no loader, 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,8 +52,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size", "monitor_every", "monitor_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "adam_epsilon"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} must be a positive number, not {getattr(self, name)}")
@@ -125,7 +126,7 @@ def fit(
             evenly by the processes, or ``cuda_graph`` is asked for off the GPU or on several.
         FloatingPointError: If the loss stops being finite; the checkpoint keeps the last good epoch.
     """
-    device = next(model.parameters()).device
+    device = _parameters(model)[0].device
     train = _usable(train, "train", prepare).to(device)
     splits = {"train": train[: config.monitor_size]}
     if validation is not None:
@@ -153,9 +154,19 @@ def fit(
     return history
 
 
+def _parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are to be trained; raise if there are none."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(
+            "the model has no parameters to train: is all of it frozen by requires_grad_(False)?"
+        )
+    return parameters
+
+
 def _adam(model: nn.Module, config: TrainConfig, cuda_graph: bool) -> torch.optim.Adam:
     """Build the optimiser of all parameters that are to be trained."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = _parameters(model)
     rate: float | Tensor = config.learning_rate
     if cuda_graph:
         if parameters[0].device.type != "cuda" or world_size() > 1:
@@ -166,7 +177,7 @@ def _adam(model: nn.Module, config: TrainConfig, cuda_graph: bool) -> torch.opti
 
 def _start_alike(model: nn.Module, history: History) -> None:
     """Give all processes the weights of the first; raise if they do not go on from the same epoch."""
-    epoch = torch.tensor(len(history.objective), device=next(model.parameters()).device)
+    epoch = torch.tensor(len(history.objective), device=_parameters(model)[0].device)
     first = epoch.clone()
     same_as_first([first, *model.state_dict().values()])
     if first != epoch:
@@ -314,7 +325,7 @@ class _CheckpointFile:
 
 def evaluate(
     function: Callable[..., Any],
-    model: nn.Module,
+    model: Any,
     data: Tensor,
     *,
     prepare: Prepare | None = None,
@@ -325,7 +336,7 @@ def evaluate(
 
     Args:
         function: ``function(model, x)`` returns a ``[batch]`` tensor or a record of them.
-        model: Its weights stay as they are.
+        model: A module, whose weights stay as they are, or any other model that ``function`` accepts.
         data: One example per row, on any device.
         prepare: Applied to each batch, as in `fit`.
         batch_size: Examples per call.
@@ -333,21 +344,36 @@ def evaluate(
 
     Returns:
         What ``function`` returns, for all examples.
+
+    Raises:
+        ValueError: If the data are unusable or ``batch_size`` is below 1.
     """
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), seeded(seed):
-            parts = []
-            for x in _usable(data, "data", prepare).split(batch_size):
-                x = x.to(device)
-                parts.append(function(model, x if prepare is None else prepare(x)))
-    finally:
-        model.train(was_training)
+    if batch_size < 1:
+        raise ValueError(f"batch_size counts examples and must be at least 1, not {batch_size}")
+    data = _usable(data, "data", prepare)
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    device = parameters[0].device if parameters else data.device
+    with torch.no_grad(), seeded(seed), _at_rest(model):
+        parts = []
+        for x in data.split(batch_size):
+            x = x.to(device)
+            parts.append(function(model, x if prepare is None else prepare(x)))
     if isinstance(parts[0], Tensor):
         return torch.cat(parts)
     return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+@contextmanager
+def _at_rest(model: Any) -> Iterator[None]:
+    """Put a module into evaluation mode, and back into the mode it was in."""
+    was_training = getattr(model, "training", False)
+    if was_training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            model.train()
 
 
 def _read_monitor(
