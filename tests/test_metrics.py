@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_src.metrics import precision_recall
+from vae_src.metrics import frechet_distance, precision_recall
 from vae_src.randomness import seeded
 
 
@@ -113,3 +113,9 @@ def test_neighbours_that_do_not_exist_are_refused(real, fake, k):
     message = f"num_neighbors={k} must be at least 1 and below .* here {real} and {fake}"
     with pytest.raises(ValueError, match=message):
         precision_recall(torch.rand(real, 2), torch.rand(fake, 2), k)
+
+
+def test_one_feature_is_enough():
+    real, fake = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [5.0]])
+    # Gaussians N(1, 2) and N(3, 8): (1 − 3)² + (√2 − √8)² = 6
+    assert frechet_distance(real, fake) == pytest.approx(6.0)

@@ -31,10 +31,11 @@ def precision_recall(
         Both shares. Memory grows as the product of the two counts: a few thousand of each are plenty.
 
     Raises:
-        ValueError: If k is below 1 or a set has no more than k members.
+        ValueError: If k is below 1, a set has no more than k members, or the features do not fit each other.
 
     Reference: Kynkäänniemi et al. (2019), arXiv:1904.06991, eqs. 1 and 2.
     """
+    _require_features(real, fake)
     if not 1 <= num_neighbors < min(len(real), len(fake)):
         raise ValueError(
             f"num_neighbors={num_neighbors} must be at least 1 and below the number of points in each set, "
@@ -74,18 +75,30 @@ def frechet_distance(real: Float[Tensor, "real features"], fake: Float[Tensor, "
         The distance, at least 0, in squared units of the features.
 
     Raises:
-        ValueError: If a set has fewer than two members.
+        ValueError: If a set has fewer than two members, or the features do not fit each other.
 
     Reference: Heusel et al. (2017), arXiv:1706.08500, eq. 6.
     """
+    _require_features(real, fake)
     if min(len(real), len(fake)) < 2:
         raise ValueError(f"a covariance needs at least two points, got {len(real)} and {len(fake)}")
     real, fake = real.double(), fake.double()
-    cov_real, cov_fake = real.T.cov(), fake.T.cov()
+    cov_real, cov_fake = (torch.atleast_2d(points.T.cov()) for points in (real, fake))
     root = _matrix_root(cov_real)
     cross = torch.linalg.eigvalsh(root @ cov_fake @ root).clamp(min=0).sqrt().sum()
     shift = (real.mean(0) - fake.mean(0)).square().sum()
     return (shift + cov_real.trace() + cov_fake.trace() - 2 * cross).clamp(min=0).item()
+
+
+def _require_features(real: Tensor, fake: Tensor) -> None:
+    """Raise unless both sets hold finite features of the same kind, one point per row."""
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise ValueError(
+            "real and fake need one point per row and the same features, "
+            f"got shapes {list(real.shape)} and {list(fake.shape)}"
+        )
+    if not (real.isfinite().all() and fake.isfinite().all()):
+        raise ValueError("real or fake holds NaN or infinite features: look at the network that made them")
 
 
 def _matrix_root(covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
