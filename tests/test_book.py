@@ -105,9 +105,6 @@ PLANNED = {
         *("eq-grad-expectation", "eq-score-function", "eq-reparam", "eq-reparam-full"),
     },
     "book/foundations/amortized-inference": {"eq-amortized-elbo", "eq-inference-gap"},
-    "book/vae/evaluation": {
-        *("eq-iwae-bound", "eq-log-marginal", "eq-effective-sample-size", "eq-active-units"),
-    },
 }
 
 PAGES = notebooks.pages()

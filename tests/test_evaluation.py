@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from vae_src import evaluation
-from vae_src.evaluation import Estimate, active_units, effective_sample_size, estimate, log_marginal
+from vae_src.evaluation import (
+    Estimate,
+    active_units,
+    ais,
+    effective_sample_size,
+    estimate,
+    log_marginal,
+)
 from vae_src.exact import LinearGaussian
 from vae_src.models import mlp_vae
 from vae_src.objectives import log_weights
@@ -214,3 +221,59 @@ def test_in_a_linear_model_a_column_of_zeros_is_inactive():
 def test_the_variance_of_one_example_is_refused(model):
     with pytest.raises(ValueError, match="needs at least two examples, got 1"):
         active_units(model, data(1))
+
+
+# ---------------------------------------------------------------- ais
+
+
+def test_ais_agrees_with_the_exact_evidence(model):
+    x, exact = data(3), model.log_marginal(data(3))
+    runs = torch.stack([ais(model, x, 64, 20, seed=seed) for seed in range(8)])  # 8 seeds of 64 chains
+    error = runs.std(0) / math.sqrt(8)
+    assert ((runs.mean(0) - exact).abs() <= 4 * error + 0.02).all()
+    assert (error < 0.1).all()
+
+
+@pytest.mark.parametrize("num_steps", [1, 3, 10])
+def test_its_exponential_is_unbiased_at_any_length(num_steps):
+    # one feature, one latent, and a posterior far from the prior: short chains are poor, not biased
+    model, x = LinearGaussian(torch.tensor([[1.5]]), torch.tensor([0.0]), 0.5), torch.tensor([[2.0]])
+    ratio = (ais(model, x.expand(20_000, 1), 1, num_steps) - model.log_marginal(x)).exp()  # seed 0
+    assert abs(ratio.mean() - 1) <= 4 * ratio.std() / math.sqrt(20_000)
+    assert ratio.log().mean() < -0.01, "and in nats it lies below"
+
+
+def test_more_temperatures_raise_it():
+    with seeded(3):
+        model = LinearGaussian(torch.randn(12, 3, dtype=F64), torch.zeros(12, dtype=F64), 0.2)
+        x = model.marginal().sample((20,))
+    short, longer = (ais(model, x, 2, steps).mean() for steps in (5, 100))
+    assert short + 1 < longer < model.log_marginal(x).mean() + 0.2
+
+
+def test_with_one_temperature_it_is_importance_sampling_from_the_prior():
+    class Prior(LinearGaussian):
+        def encode(self, x: Tensor) -> MultivariateNormal:
+            return self.prior.expand(torch.Size((len(x),)))
+
+    model, x, n = Prior(torch.ones(2, 1), torch.zeros(2), 1.0), torch.tensor([[0.3, -1.0]]), 4000
+    both = [ais(model, x, n, 1), log_marginal(model, x, n)]
+    error = math.sqrt(2 * (1 / 12**0.5) / n)  # a weight's variance here is below 0.3 of its squared mean
+    assert abs(both[0] - both[1]) <= 4 * error
+
+
+def test_ais_leaves_the_model_and_the_random_numbers_alone():
+    vae, x = mlp_vae(2, (3,), event_shape=(4,)), torch.rand(5, 4).round()
+    before = torch.get_rng_state()
+    first, second = (ais(vae, x, 2, 3, seed=1) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, ais(vae, x, 2, 3, seed=2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(p.grad is None for p in vae.parameters())
+    assert (first.dtype, first.requires_grad) == (torch.float32, False)
+
+
+@pytest.mark.parametrize("counts", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_ais_refuses_counts_below_one(model, counts):
+    with pytest.raises(ValueError, match="at least 1, not {}, {} and {}".format(*counts)):
+        ais(model, data(2), counts[0], counts[1], num_leapfrog=counts[2])

@@ -16,6 +16,7 @@ from vae_src.plotting import (
     COLORS,
     DIGIT_COLORS,
     learning_curves,
+    posterior_map,
     scatter_codes,
     show_images,
     tile,
@@ -187,6 +188,29 @@ def test_a_digit_that_does_not_occur_is_left_out():
     scatter_codes(ax, points[present], labels[present])
     assert [t.get_text() for t in ax.texts] == ["3", "7"]
     assert save(ax)
+
+
+def test_a_posterior_map_shades_the_density_where_it_lies():
+    ax = plt.figure().subplots()
+    z1, z2 = np.linspace(-4, 4, 161), np.linspace(-2, 2, 81)
+    density = -0.5 * ((z1[:, None] - 1) / 0.5) ** 2 - 0.5 * (z2[None] / 0.2) ** 2
+    posterior_map(ax, z1, z2, density + 300, q=(np.array([1.0, 0.0]), np.array([0.5, 0.2])), title="a 7")
+    save(ax)
+    (contours,) = ax.collections
+    outer = contours.get_paths()[0].get_extents()  # the fourth standard deviation, along either axis
+    np.testing.assert_allclose(outer.extents, [-1, -0.8, 3, 0.8], atol=0.02)
+    (ellipse,) = ax.lines
+    assert to_rgb(ellipse.get_color()) == to_rgb(COLORS["encoder"])
+    x, y = ellipse.get_data()
+    np.testing.assert_allclose([x.min(), x.max(), y.min(), y.max()], [0, 2, -0.4, 0.4], atol=0.01)
+    title = ax.get_title() or ax.get_title(loc="left")
+    assert (title, ax.get_xlabel(), ax.get_ylabel()) == ("a 7", "$z_1$", "$z_2$")
+
+
+def test_a_posterior_map_without_q_has_no_ellipse():
+    ax = plt.figure().subplots()
+    posterior_map(ax, np.arange(5.0), np.arange(4.0), -np.arange(20.0).reshape(5, 4))
+    assert len(ax.lines) == 0
 
 
 def test_the_diagram_names_the_parts_inside_its_frame():

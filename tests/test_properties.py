@@ -954,7 +954,7 @@ def misuses() -> dict[str, Callable]:
         for name, function in PER_EXAMPLE.items():
             if (kind == "plain") == (name == "reconstruction"):
                 cases[f"{name} of {what}, {kind}"] = partial(function, model, x, 2)
-        if kind != "plain" and what not in ("a scalar", "uint8"):
+        if kind != "plain":
             cases[f"log_marginal of {what}, {kind}"] = partial(vs.log_marginal, model, x, 2)
         if what not in ("flat", "float64", "bfloat16", "grey"):
             objective = vs.reconstruction if kind == "plain" else vs.elbo
@@ -965,6 +965,15 @@ def misuses() -> dict[str, Callable]:
             cases[f"{name} without draws"] = partial(function, models["mlp"], good, 0)
     for kind, dtype in itertools.product(models, (F64, torch.bfloat16, torch.uint8)):
         cases[f"decode {dtype}, {kind}"] = partial(models[kind].decode, torch.zeros(3, 2, dtype=dtype))
+    three, nan = torch.rand(9, 3), torch.full((9, 3), math.nan)
+    others = {"two": three[:, :2], "flat": three[:, 0], "NaN": nan}
+    for (name, judge), (what, features) in itertools.product(
+        {"frechet": vs.frechet_distance, "precision": vs.precision_recall}.items(), others.items()
+    ):
+        cases[f"{name} of three and {what} features"] = partial(judge, three, features)
+    cases["units of NaN"] = partial(vs.active_units, models["mlp"], inputs["NaN"])
+    for what, log_w in {"none": three[:0], "NaN": nan, "no weight": three - math.inf}.items():
+        cases[f"effective size of {what}"] = partial(vs.effective_sample_size, log_w)
     cases["decode a wrong length, conv"] = partial(models["conv"].decode, torch.zeros(3, 5))
     return cases
 

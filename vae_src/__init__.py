@@ -11,7 +11,8 @@ Conventions, everywhere:
 - **Scale**: σ is called ``scale``; networks emit ``log_scale``.
 
 Reading order: `data` (with `downloads`), `networks`, `distributions`, `models`, `objectives`, `training`
-(with `checkpoints`), `evaluation`, and then `exact`, the oracle that the tests hold them against.
+(with `checkpoints` and `distributed`), `evaluation`, and then `exact`, the oracle that the tests hold them
+against.
 """
 
 from vae_src.checkpoints import load_weights, save_weights
@@ -34,8 +35,8 @@ from vae_src.distributions import (
     StandardNormal,
     kl,
 )
-from vae_src.evaluation import active_units, effective_sample_size, estimate, log_marginal
-from vae_src.exact import LinearGaussian
+from vae_src.evaluation import active_units, ais, effective_sample_size, estimate, log_marginal
+from vae_src.exact import Grid, LinearGaussian
 from vae_src.metrics import frechet_distance, precision_recall
 from vae_src.models import VAE, Autoencoder, conv_vae, mlp_autoencoder, mlp_vae
 from vae_src.networks import conv_decoder, conv_encoder, mlp
@@ -54,6 +55,7 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "BernoulliLikelihood",
+    "Grid",
     "History",
     "ImageData",
     "LinearGaussian",
@@ -64,6 +66,7 @@ __all__ = [
     "StandardNormal",
     "TrainConfig",
     "active_units",
+    "ais",
     "beta_elbo",
     "binarize",
     "conv_decoder",

@@ -138,6 +138,37 @@ def _spread(points: np.ndarray, distance: float) -> np.ndarray:
     return points
 
 
+def posterior_map(
+    ax: Axes,
+    z1: np.ndarray,
+    z2: np.ndarray,
+    log_density: np.ndarray,
+    q: tuple[np.ndarray, np.ndarray] | None = None,
+    title: str = "",
+) -> None:
+    """Draw a density over a two-dimensional latent space, and q's ellipse on it.
+
+    Args:
+        ax: Where to draw.
+        z1: ``[n1]``, the raster's first coordinates.
+        z2: ``[n2]``, its second ones.
+        log_density: ``[n1, n2]``, in nats, up to a constant. The shades end where a Gaussian has its first,
+            second, third and fourth standard deviation: 0.5, 2, 4.5 and 8 nats below the peak.
+        q: Mean and standard deviation of q, each ``[2]``; its two-standard-deviation ellipse is drawn.
+        title: Above the map.
+    """
+    z1, z2, log_density = _array(z1), _array(z2), _array(log_density)
+    below = (log_density - log_density.max()).T
+    shades = ["#FBEADF", "#F6D5BF", "#E99A66", COLORS["decoder"]]
+    ax.contourf(z1, z2, below, levels=[-8, -4.5, -2, -0.5, 0], colors=shades)
+    if q is not None:
+        mean, scale = (_array(side) for side in q)
+        angle = np.linspace(0, 2 * np.pi, 100)
+        circle = np.stack([np.cos(angle), np.sin(angle)])
+        ax.plot(*(mean[:, None] + 2 * scale[:, None] * circle), color=COLORS["encoder"], lw=2)
+    ax.set(title=title, xlabel="$z_1$", ylabel="$z_2$")
+
+
 def vae_diagram(ax: Axes) -> None:
     """Draw the path of one image through the model: encoder, noise, code, decoder, probabilities."""
     boxes = [
