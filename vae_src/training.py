@@ -190,9 +190,10 @@ def _start_alike(model: nn.Module, history: History) -> None:
 def _progress_bar(epochs_done: int, num_examples: int, config: TrainConfig) -> tqdm:
     """One bar over all steps, on the process of rank 0."""
     steps = max(1, num_examples // config.batch_size)
-    silent = {"disable": True} if rank() > 0 else {}  # elsewhere tqdm looks at TQDM_DISABLE itself
-    total = config.num_epochs * steps
-    return tqdm(total=total, initial=epochs_done * steps, unit="step", mininterval=0.5, **silent)
+    total, done = config.num_epochs * steps, epochs_done * steps
+    if rank() > 0:
+        return tqdm(total=total, initial=done, disable=True)
+    return tqdm(total=total, initial=done, unit="step", mininterval=0.5)
 
 
 def _make_step(
