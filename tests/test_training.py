@@ -23,8 +23,8 @@ from vae_src import data, training
 from vae_src.checkpoints import load_checkpoint, load_weights, save_weights
 from vae_src.distributions import NormalHead, NormalLikelihood, StandardNormal
 from vae_src.exact import LinearGaussian
-from vae_src.models import VAE, mlp_vae
-from vae_src.objectives import elbo, rate_distortion
+from vae_src.models import VAE, mlp_autoencoder, mlp_vae
+from vae_src.objectives import elbo, rate_distortion, reconstruction
 from vae_src.randomness import seeded
 from vae_src.training import History, TrainConfig, constant, cosine, evaluate, fit
 
@@ -463,6 +463,30 @@ def test_checkpoints_are_no_more_frequent_than_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "save_checkpoint", counted)
     run(make(), checkpoint=path)
     assert epochs == [0, 4]  # before the first epoch and after the last
+
+
+# ---------------------------------------------------------------- a recorded step
+
+
+def test_a_recorded_step_needs_a_gpu():
+    with pytest.raises(
+        ValueError, match="cuda_graph needs the model on one GPU and one process: leave it off"
+    ):
+        run(make(), cuda_graph=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recorded_step_is_the_step():
+    # Without noise both must go the same way; the learning rate changes at every step.
+    found = []
+    for cuda_graph in (False, True):
+        with seeded(0):
+            model = mlp_autoencoder(2, (16,)).cuda()
+        config = TrainConfig(num_epochs=3, batch_size=64, schedule=cosine)
+        digits = data.binarize(data.sample("mnist").train.images[:1000])
+        history = fit(model, digits, reconstruction, config, cuda_graph=cuda_graph)
+        found.append((weights(model), torch.tensor(history.objective)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-3)
 
 
 # ---------------------------------------------------------------- numbers that break
