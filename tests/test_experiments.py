@@ -14,7 +14,7 @@ from vae_src.evaluation import active_units, estimate, log_marginal
 from vae_src.experiments import __main__ as command_line
 from vae_src.experiments import iwae_table1, records, runs
 from vae_src.models import VAE, mlp_autoencoder, mlp_vae
-from vae_src.objectives import elbo, reconstruction
+from vae_src.objectives import elbo, iwae_bound, reconstruction
 from vae_src.randomness import seeded
 from vae_src.training import TrainConfig, evaluate
 
@@ -192,10 +192,17 @@ def test_the_network_of_table_1_starts_as_the_papers(images):
 
 
 def test_a_cell_of_the_table_leaves_weights_and_a_record(home, monkeypatch, images):
+    def watched(model: VAE, x: torch.Tensor, num_samples: int) -> torch.Tensor:
+        seen.add(num_samples)
+        return iwae_bound(model, x, num_samples)
+
+    seen: set[int] = set()
+    monkeypatch.setattr(iwae_table1, "iwae_bound", watched)
     monkeypatch.setattr(iwae_table1, "log_marginal", lambda m, x, k, **sizes: log_marginal(m, x, k // 100))
     options = ["--rows", "2", "--seeds", "3", "--batch-size", "32"]
     main(monkeypatch, "iwae-table1", *options, "--stages", "1")
     name = "iwae-table1-k2-batch32-seed3"
+    assert seen == {2}  # the k of the row is the k of the objective
     short = read(home, name)
     main(monkeypatch, "iwae-table1", *options, "--stages", "2")  # goes on from the first stage
     record = read(home, name)
