@@ -92,7 +92,7 @@ def test_a_number_of_the_table_is_what_the_shipped_model_gives(name):
     assert (cell.name, full["config"]) == (name, cell.config(row["stages"] - 1).describe())
     with seeded(0):
         x = data.binarize(data.sample("mnist").test.images)
-    here = estimate(log_marginal(model, x[:200], 5000, chunk_size=50, batch_size=10))
+    here = estimate(log_marginal(model, x[:200], 5000))
     there, first = metrics["log_marginal_5000"], metrics["log_marginal_5000_first"]
     assert (there["images"], first["images"]) == (10_000, 200)
     # the same images; the draws are the same only on the same kind of device, and 5,000 leave little noise
