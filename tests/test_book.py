@@ -308,6 +308,10 @@ def test_readme_quotes_what_was_measured():
     long = record("mnist-mlp")["metrics"]["elbo"]
     for mean, error in [map(float, short.groups()), (-long["mean"], long["standard_error"])]:
         assert f"−{mean:.1f} ± {error:.1f}" in readme
+    table = record("iwae-table1-k1-seed0")
+    first_row = table["metrics"]["log_marginal_5000"]
+    assert f"{-first_row['mean']:.2f} ± {first_row['standard_error']:.2f}" in readme
+    assert f"{table['row']['epochs']:,} of the 3,280 epochs" in readme
 
 
 # --- exercises ----------------------------------------------------------------------------------------
