@@ -1014,13 +1014,13 @@ def reached(name: str, tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 definitions |= {n.id: node for n in ast.walk(target) if isinstance(n, ast.Name)}
-    seen, todo, found = set(), [name], set()
-    while todo:
-        current = todo.pop()
+    seen, waiting, found = set(), [name], set()
+    while waiting:
+        current = waiting.pop()
         if current in definitions and current not in seen:
             seen.add(current)
             nodes = list(ast.walk(definitions[current]))
-            todo += [n.id for n in nodes if isinstance(n, ast.Name)]
+            waiting += [n.id for n in nodes if isinstance(n, ast.Name)]
             found |= {
                 n.attr
                 for n in nodes
