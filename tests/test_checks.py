@@ -92,8 +92,14 @@ def test_numbers_are_compared_in_double_precision():
 def test_the_reader_sees_claim_sides_tolerance_and_label(capsys):
     check("ELBO + gap = log p(x)", -86.7649, -86.7651, atol=1e-3, label="eq-gap")
     assert capsys.readouterr().out == (
-        "✓ ELBO + gap = log p(x)  [eq-gap]\n    -86.76 = -86.77, within 0.001\n"
+        "✓ ELBO + gap = log p(x)  [eq-gap]\n    -86.765 = -86.765, within 0.001\n"
     )
+    check("digits", 111.0402, 111.0404, atol=1e-3)  # as many as the tolerance asks for, and four at least
+    assert "    111.04 = 111.04, within 0.001\n" in capsys.readouterr().out
+    check("digits", 1.0 / 3, 1.0 / 3, atol=0.5)
+    assert "    0.3333 = 0.3333, within 0.5\n" in capsys.readouterr().out
+    check("digits", 1.0 / 3, 1.0 / 3, atol=1e-9)
+    assert "    0.3333333 = 0.3333333, within 1e-09\n" in capsys.readouterr().out
     check("many", torch.ones(2000), 1.0, atol=0.0, rtol=0.1)
     assert capsys.readouterr().out == (
         "✓ many\n    1 = 1, within 0 + 0.1 of the right side  (means of 2,000 values; each pair holds)\n"

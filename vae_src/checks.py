@@ -1,5 +1,6 @@
 """The book's visible assertions: `check` prints a claim with both of its sides, and raises when it fails."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -38,7 +39,7 @@ def check(
     allowed = atol + rtol * right_t.abs()
     ok = bool((difference <= allowed).all()) and _finite(left_t, right_t)
     tolerance = f"within {atol:g}" + (f" + {rtol:.2g} of the right side" if rtol else "")
-    sides = f"{_show(left_t)} = {_show(right_t)}, {tolerance}"
+    sides = f"{_show(left_t, atol)} = {_show(right_t, atol)}, {tolerance}"
     _report(ok, claim, sides, difference, difference - allowed, left_t, label)
 
 
@@ -98,9 +99,12 @@ def _finite(*sides: Tensor) -> bool:
     return all(bool(side.isfinite().all()) for side in sides)
 
 
-def _show(side: Tensor) -> str:
-    """One number, or the mean of many."""
-    return f"{side.mean().item():.4g}" if side.numel() > 1 else f"{side.item():.4g}"
+def _show(side: Tensor, atol: float = 0.0) -> str:
+    """One number, or the mean of many, with as many digits as the tolerance asks for: four to seven."""
+    value, digits = side.mean().item(), 4
+    if atol > 0 and math.isfinite(value) and value != 0:
+        digits += max(0, min(3, math.floor(math.log10(abs(value))) - math.floor(math.log10(atol)) - 3))
+    return f"{value:.{digits}g}"
 
 
 def _report(
