@@ -3,6 +3,7 @@
 import hashlib
 import importlib.resources
 import json
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,25 @@ def record(name: str) -> dict[str, Any]:
     Raises:
         ValueError: If there is no such record; the message lists those that exist.
     """
-    results = importlib.resources.files("vae_src.results")  # book/results, installed with the package
-    file = results / f"{name}.json"
-    if not file.is_file():
-        names = sorted(f.name.removesuffix(".json") for f in results.iterdir() if f.name.endswith(".json"))
+    names = _record_names()
+    if name not in names:
         raise ValueError(f"there is no record named {name!r}; there are: {', '.join(names) or 'none yet'}")
-    return json.loads(file.read_text())
+    return json.loads((_results() / f"{name}.json").read_text("utf8"))
 
 
 def records(prefix: str) -> list[dict[str, Any]]:
     """All records whose name begins with a prefix, in the order of their names; maybe none."""
-    results = importlib.resources.files("vae_src.results")
-    names = sorted(f.name.removesuffix(".json") for f in results.iterdir() if f.name.endswith(".json"))
-    return [record(name) for name in names if name.startswith(prefix)]
+    return [record(name) for name in _record_names() if name.startswith(prefix)]
+
+
+def _results() -> Traversable:
+    """The folder book/results, which is installed with the package."""
+    return importlib.resources.files("vae_src.results")
+
+
+def _record_names() -> list[str]:
+    """Names of all records, sorted."""
+    return sorted(f.name.removesuffix(".json") for f in _results().iterdir() if f.name.endswith(".json"))
 
 
 def load_trained(model: nn.Module, name: str) -> dict[str, Any]:
