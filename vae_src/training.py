@@ -114,7 +114,7 @@ def fit(
         prepare: Applied to each batch, for example `binarize` for a new binarisation at each visit.
         monitor: ``monitor(model, x)`` returns a record of ``[batch]`` tensors, for example `rate_distortion`.
         checkpoint: File to resume from if it exists; written before the first epoch, after the last, and
-            after each epoch that ends at least `CHECKPOINT_SECONDS` later than the one before.
+            after each epoch that ends at least `CHECKPOINT_SECONDS` after the last write.
         cuda_graph: Record one step on the GPU and replay it: spares small models the cost of launching each
             kernel. Objective and ``prepare`` must not look at values (no ``.item()``, no branch on data).
 
@@ -122,8 +122,10 @@ def fit(
         The history. After Ctrl-C: the history so far, with the model as it was at that moment.
 
     Raises:
-        ValueError: If the data are unusable, the checkpoint belongs to another run, a batch cannot be shared
-            evenly by the processes, or ``cuda_graph`` is asked for off the GPU or on several.
+        TypeError: If the data are no tensors.
+        ValueError: If the data are unusable, the model has nothing to train, the checkpoint belongs to
+            another run, a batch cannot be shared evenly by the processes, or ``cuda_graph`` is asked for
+            off the GPU or on several.
         FloatingPointError: If the loss stops being finite; the checkpoint keeps the last good epoch.
     """
     device = _parameters(model)[0].device
