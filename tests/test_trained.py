@@ -107,6 +107,7 @@ def test_records_are_found_by_the_beginning_of_their_name(shelf):
     assert [record["name"] for record in trained.records("tin")] == ["tin", "tiny"]
     assert [record["name"] for record in trained.records("tiny")] == ["tiny"]
     assert trained.records("another") == []
+    assert trained.records("iny") == []
 
 
 @pytest.mark.skipif("digit-classifier" not in SHIPPED, reason="not made yet")
