@@ -2,11 +2,18 @@
 
 import importlib.machinery
 import importlib.util
+import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import chromium
+import explorer_page
 
 # One thread: results repeat to the bit, and two test processes do not fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,3 +35,80 @@ def without_type_checks() -> Callable[[ModuleType], ModuleType]:
         return plain
 
     return load
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start the installed Chromium; without one skip, except in continuous integration."""
+    if chromium.PATH is None:
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing(chromium.ADVICE)
+    with chromium.launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Return a function that shows an explorer alone on a page, as the static site would.
+
+    The page must stay free of script errors, warnings, and requests.
+    """
+    from ipywidgets.embed import dependency_state
+
+    tabs, trouble = [], []
+
+    def open_explorer(*widgets, width=760, height=900, scheme="light", touch=False):
+        state = {"version_major": 2, "version_minor": 0, "state": dependency_state(widgets, drop_defaults=False)}
+        path = tmp_path / f"explorer-{len(tabs)}.html"
+        path.write_text(explorer_page.page(state, [widget.model_id for widget in widgets]), "utf8")
+        context = browser.new_context(viewport={"width": width, "height": height}, has_touch=touch)
+        tabs.append(context)
+        context.set_default_timeout(10_000)
+        tab = context.new_page()
+        tab.on("pageerror", lambda error: trouble.append(str(error)))
+        tab.on("console", lambda m: trouble.append(m.text) if m.type in {"error", "warning"} else None)
+        tab.on("request", lambda r: trouble.append(r.url) if r.url.startswith("http") else None)
+        tab.goto(path.as_uri())
+        tab.evaluate("scheme => document.documentElement.dataset.theme = scheme", scheme)
+        tab.wait_for_selector("html[data-explorers=ready]")
+        settle(tab)
+        return tab
+
+    yield open_explorer
+    for context in tabs:
+        context.close()
+    assert trouble == []
+
+
+def settle(tab) -> None:
+    """Wait until a page has painted what it was told."""
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+@pytest.fixture
+def in_node(tmp_path):
+    """Return a function that runs `tests/js/NAME.test.mjs` in node, on an explorer's script and golden values.
+
+    The test imports the script from the path in ``process.env.SCRIPT`` and reads the values, which the
+    calling test computed in PyTorch, as JSON from ``process.env.GOLDEN``.
+    """
+    from vae_src.widgets.explorer import script
+
+    def run(name: str, golden: dict) -> None:
+        node = shutil.which("node")
+        if node is None:
+            missing = pytest.fail if os.environ.get("CI") else pytest.skip
+            missing("node is not installed (Debian: apt-get install nodejs)")
+        module, values = tmp_path / f"{name}.mjs", tmp_path / f"{name}.json"
+        module.write_text(script(name), "utf8")
+        values.write_text(json.dumps(golden), "utf8")
+        test = Path(__file__).with_name("js") / f"{name}.test.mjs"
+        run = subprocess.run(
+            [node, "--test", str(test)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SCRIPT": module.as_uri(), "GOLDEN": str(values)},
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+
+    return run
