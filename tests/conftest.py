@@ -58,7 +58,7 @@ def show(browser, tmp_path):
     tabs, trouble = [], []
 
     def open_explorer(*widgets, width=760, height=900, scheme="light", touch=False):
-        state = {"version_major": 2, "version_minor": 0, "state": dependency_state(widgets, drop_defaults=False)}
+        state = {"state": dependency_state(widgets, drop_defaults=False)}
         path = tmp_path / f"explorer-{len(tabs)}.html"
         path.write_text(explorer_page.page(state, [widget.model_id for widget in widgets]), "utf8")
         context = browser.new_context(viewport={"width": width, "height": height}, has_touch=touch)
@@ -87,7 +87,7 @@ def settle(tab) -> None:
 
 @pytest.fixture
 def in_node(tmp_path):
-    """Return a function that runs `tests/js/NAME.test.mjs` in node, on an explorer's script and golden values.
+    """Return a function that runs `tests/js/NAME.test.mjs` in node, on a script and golden values.
 
     The test imports the script from the path in ``process.env.SCRIPT`` and reads the values, which the
     calling test computed in PyTorch, as JSON from ``process.env.GOLDEN``.

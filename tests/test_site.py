@@ -113,6 +113,7 @@ def test_site_has_what_mathjax_and_search_engines_need():
 
 # --- in a browser ---------------------------------------------------------------------------------
 
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """A file server that prints nothing."""
 

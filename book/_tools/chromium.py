@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-PATH = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome", "chromium-browser"))), None)
+NAMES = ("chromium", "google-chrome", "chrome", "chromium-browser")
+PATH = next(filter(None, map(shutil.which, NAMES)), None)
 ADVICE = "no Chromium is installed (Debian: apt-get install chromium; elsewhere install Google Chrome)"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 

@@ -14,6 +14,7 @@ import base64
 import io
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,10 +23,13 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from PIL import Image, ImageChops
 
+import chromium
+import explorer_page
 import notebooks
 
 BUDGET_SECONDS = 90  # for one chapter on two CPU cores
 CELL_TIMEOUT_SECONDS = 600
+STILL_WIDTH = 712  # of an explorer's picture, in CSS pixels: about the width of the article
 LARGEST_COLOR_ERROR = 12  # of 255: what nobody sees in a figure
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -104,6 +108,29 @@ def _with_stable_widget_ids(notebook: NotebookNode) -> NotebookNode:
     return notebooks.loads(text)
 
 
+def add_still_pictures(notebook: NotebookNode) -> None:
+    """Photograph each explorer that a notebook shows, for pages without script, print and code hosts."""
+    outputs = [o for cell in notebooks.code_cells(notebook) for o in cell.outputs if "data" in o]
+    widgets = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {})
+    views = {
+        output.data[WIDGET_VIEW]["model_id"]: output
+        for output in outputs
+        if WIDGET_VIEW in output.data
+        and widgets["state"][output.data[WIDGET_VIEW]["model_id"]]["model_name"] == "AnyModel"
+    }
+    if not views:
+        return
+    with tempfile.TemporaryDirectory() as folder, chromium.launched() as browser:
+        page = Path(folder, "explorers.html")
+        page.write_text(explorer_page.page(widgets, list(views)), "utf8")
+        tab = browser.new_page(viewport={"width": STILL_WIDTH, "height": 800}, device_scale_factor=1.5)
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("html[data-explorers=ready]")
+        tab.wait_for_timeout(500)  # a frame or two to paint
+        for live, output in zip(tab.locator(".vae-live").all(), views.values(), strict=True):
+            output.data["image/png"] = base64.b64encode(live.screenshot()).decode()
+
+
 class Progress:
     """One line per notebook: which of how many, which cell of how many, seconds so far."""
 
@@ -151,6 +178,12 @@ def execute(path: Path, label: str) -> bool:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         progress.done("FAILED")
         print(f"\n{path}, left as it was:\n{error}", file=sys.stderr)
+        return False
+    try:
+        add_still_pictures(notebook)
+    except RuntimeError as error:
+        progress.done("FAILED")
+        print(f"\n{path}, left as it was: its explorers need a picture, and {error}", file=sys.stderr)
         return False
     notebook.metadata["vae_book"] = {"code_sha256": notebooks.code_hash(normalise(notebook))}
     notebook = normalise(notebook)

@@ -1,12 +1,6 @@
-"""A page with nothing but explorers on it: for their still pictures, and for trying them by hand.
-
-    python book/_tools/explorer_page.py EXPRESSION > page.html
-
-where EXPRESSION makes an explorer, such as "widgets.EvidenceBar()", after `from vae_src import widgets`.
-"""
+"""A page with nothing but explorers on it, for their still pictures and their tests."""
 
 import json
-import sys
 from typing import Any
 
 import notebooks
@@ -30,18 +24,3 @@ def page(state: dict[str, Any], views: list[str]) -> str:
     runtime = RUNTIME.read_text("utf8").replace("document.currentScript.src", "location.href")
     safe = json.dumps(state).replace("</", r"<\/")
     return PAGE.format(state=safe, views="\n".join(marks), runtime=runtime.replace("</", r"<\/"))
-
-
-def main() -> None:
-    """Print a page with the explorers that the arguments make."""
-    from ipywidgets.embed import dependency_state
-
-    from vae_src import widgets
-
-    shown = [eval(argument, {"widgets": widgets}) for argument in sys.argv[1:]]
-    state = {"version_major": 2, "version_minor": 0, "state": dependency_state(shown, drop_defaults=False)}
-    print(page(state, [widget.model_id for widget in shown]))
-
-
-if __name__ == "__main__":
-    main()

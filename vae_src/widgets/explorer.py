@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import traitlets
 
 FOLDER = Path(__file__).parent
@@ -25,6 +26,16 @@ def styles(name: str) -> str:
     return "\n".join((FOLDER / f"{part}.css").read_text("utf8") for part in ("shared", name))
 
 
+def array(values: Any) -> np.ndarray:
+    """Return an array or a tensor, on any device and with or without a gradient, as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def floats(values: Any) -> bytes:
+    """Return numbers as the page reads them: 32-bit floats, row by row."""
+    return array(values).astype("<f4").tobytes()
+
+
 class Number(traitlets.CFloat[float, Any]):
     """A trait for a finite number: NaN and infinity are refused in a sentence."""
 
@@ -34,6 +45,20 @@ class Number(traitlets.CFloat[float, Any]):
         if not math.isfinite(number):
             raise traitlets.TraitError(f"{self.name} must be a finite number, not {number}")
         return number
+
+
+class Point(traitlets.List):
+    """A trait for two finite numbers, a place on a map."""
+
+    def validate(self, obj: Any, value: Any) -> list[float]:
+        """Return the place as two floats; raise TraitError unless it is one."""
+        try:
+            place = [float(number) for number in value]
+        except (TypeError, ValueError):
+            place = []
+        if len(place) != 2 or not all(map(math.isfinite, place)):
+            raise traitlets.TraitError(f"{self.name} must be two finite numbers, not {value!r}")
+        return place
 
 
 class Explorer(anywidget.AnyWidget):
