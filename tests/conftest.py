@@ -66,7 +66,7 @@ def show(browser, tmp_path):
         context.set_default_timeout(10_000)
         tab = context.new_page()
         tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on("console", lambda m: trouble.append(m.text) if m.type in {"error", "warning"} else None)
+        tab.on("console", lambda m: trouble.append(m.text) if complains(m) else None)
         tab.on("request", lambda r: trouble.append(r.url) if r.url.startswith("http") else None)
         tab.goto(path.as_uri())
         tab.evaluate("scheme => document.documentElement.dataset.theme = scheme", scheme)
@@ -80,6 +80,12 @@ def show(browser, tmp_path):
     assert trouble == []
 
 
+def complains(message) -> bool:
+    """Tell whether a line of the browser's console is an error or a warning that a page gave cause for."""
+    read_by_the_test = "willReadFrequently" in message.text  # advice for pages that read their canvases
+    return message.type in {"error", "warning"} and not read_by_the_test
+
+
 def settle(tab) -> None:
     """Wait until a page has painted what it was told."""
     tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -89,18 +95,19 @@ def settle(tab) -> None:
 def in_node(tmp_path):
     """Return a function that runs `tests/js/NAME.test.mjs` in node, on a script and golden values.
 
-    The test imports the script from the path in ``process.env.SCRIPT`` and reads the values, which the
-    calling test computed in PyTorch, as JSON from ``process.env.GOLDEN``.
+    The test imports the script (an explorer's, NAME's own unless another is given) from the path in
+    ``process.env.SCRIPT`` and reads the values, which the calling test computed in PyTorch, as JSON from
+    ``process.env.GOLDEN``.
     """
     from vae_src.widgets.explorer import script
 
-    def run(name: str, golden: dict) -> None:
+    def run(name: str, golden: dict, explorer: str | None = None) -> None:
         node = shutil.which("node")
         if node is None:
             missing = pytest.fail if os.environ.get("CI") else pytest.skip
             missing("node is not installed (Debian: apt-get install nodejs)")
         module, values = tmp_path / f"{name}.mjs", tmp_path / f"{name}.json"
-        module.write_text(script(name), "utf8")
+        module.write_text(script(explorer or name), "utf8")
         values.write_text(json.dumps(golden), "utf8")
         test = Path(__file__).with_name("js") / f"{name}.test.mjs"
         run = subprocess.run(

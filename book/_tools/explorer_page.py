@@ -10,9 +10,9 @@ PAGE = """<!DOCTYPE html>
 <html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Explorers</title>
 <meta name="viewport" content="width=device-width">
 <style>body {{ margin: 0; background: #fff; font-family: system-ui, sans-serif }}
-html[data-theme=dark] body {{ background: #14181e }} main {{ padding: 12px }}</style>
+html[data-theme=dark] body {{ background: #14181e; color: #fff }} main {{ padding: 12px }}</style>
 <script type="application/vnd.jupyter.widget-state+json">{state}</script></head>
-<body><main>{views}</main><script>{runtime}</script></body></html>
+<body><main><h1>Explorers</h1>{views}</main><script>{runtime}</script></body></html>
 """
 VIEW = '<script type="application/vnd.jupyter.widget-view+json">{}</script>'
 
