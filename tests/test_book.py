@@ -2,6 +2,7 @@
 
 How a chapter is written
 ------------------------
+(Notebooks under book/reference are no chapters: they have the set-up cell and the imports, but no frame.)
 Cell 1 is Markdown: title, question, picture, "You will be able to". Cell 2 is the set-up cell
 (`make sync` writes it). Cell 3 holds all imports, the seed and the style. The last three sections
 are "Summary", "Exercises" and "Further reading". Cells are plain Python, without magics.
@@ -62,6 +63,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +113,10 @@ PAGES = notebooks.pages()
 CHAPTERS = [notebooks.read(path) for path in notebooks.notebook_paths()]
 NAMES = [path.stem for path in notebooks.notebook_paths()]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=NAMES)
+TEACHING = [path.parent.name != "reference" for path in notebooks.notebook_paths()]
+each_framed_chapter = pytest.mark.parametrize(
+    "chapter", [*compress(CHAPTERS, TEACHING)], ids=[*compress(NAMES, TEACHING)]
+)
 each_path = pytest.mark.parametrize("path", notebooks.notebook_paths(), ids=NAMES)
 
 
@@ -192,7 +198,7 @@ def test_address_in_pages_is_copied(page):
 # --- the notebooks as chapters --------------------------------------------------------------------
 
 
-@each_chapter
+@each_framed_chapter
 def test_chapter_has_its_frame(chapter):
     first, setup, imports = chapter.cells[:3]
     assert first.source.startswith("# ")

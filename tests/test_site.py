@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from axe_playwright_python import sync_playwright as axe
+from conftest import complains, settle
 
 import notebooks
 
@@ -23,6 +25,7 @@ each_page = pytest.mark.parametrize("name", PAGES)
 
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "audio": "src", "video": "src"}
 FOREIGN = re.compile(r"^(?:https?:)?//")
+MARKS = 'script[type="application/vnd.jupyter.widget-view+json"]'
 
 
 class Page(HTMLParser):
@@ -139,9 +142,12 @@ def opened(browser, address):
     def allowed(url: str) -> bool:
         return url.startswith((address, f"file://{SITE}", "data:", "blob:"))
 
-    def open_page(url, width=1280, scheme="light"):
+    def open_page(url, width=1280, scheme="light", offline=False, script=True):
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=False
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            offline=offline,
+            java_script_enabled=script,
         )
         tabs.append(context)
         tab = context.new_page()
@@ -149,11 +155,15 @@ def opened(browser, address):
             lambda url: not allowed(url), lambda route: (trouble.append(route.request.url), route.abort())
         )
         tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on("console", lambda m: trouble.append(m.text) if m.type in {"error", "warning"} else None)
+        tab.on("console", lambda m: trouble.append(m.text) if complains(m) else None)
         tab.on("response", lambda r: trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        tab.on("requestfailed", lambda r: trouble.append(f"{r.failure}: {r.url}"))
         tab.goto(url)
         tab.wait_for_load_state("networkidle")
-        tab.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
+        if script:
+            tab.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
+            if tab.locator(MARKS).count():
+                tab.wait_for_selector("html[data-explorers=ready]")
         return tab
 
     yield open_page
@@ -162,11 +172,17 @@ def opened(browser, address):
     assert trouble == []
 
 
+def violations(tab) -> list:
+    """Return what axe-core finds wrong with a page."""
+    tab.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
+    # preload: false, or axe itself asks for stylesheets
+    found = tab.evaluate("axe.run(document, {preload: false})")["violations"]
+    return [(v["id"], [node["target"] for node in v["nodes"]]) for v in found]
+
+
 @each_page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_in_a_browser(opened, address, name, scheme):
-    from axe_playwright_python import sync_playwright as axe
-
     tab = opened(f"{address}/{name}", scheme=scheme)
     assert tab.locator("html").get_attribute("data-theme") == scheme
     formulas = tab.locator(".math").count()
@@ -174,19 +190,83 @@ def test_page_in_a_browser(opened, address, name, scheme):
     # MathJax writes a syntax error as merror, and the name of an unknown command in red.
     wrong = tab.locator('mjx-merror, mjx-container [style*="color: red"]')
     assert wrong.count() == 0, wrong.first.evaluate("node => node.outerHTML")
-    tab.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
-    # preload: false, or axe itself asks for stylesheets
-    found = tab.evaluate("axe.run(document, {preload: false})")["violations"]
-    assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
+    assert violations(tab) == []
 
 
 @each_page
-def test_page_fits_a_phone(opened, address, name):
-    tab = opened(f"{address}/{name}", width=390)
-    assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
+@pytest.mark.parametrize("width", [360, 1600])
+def test_page_fits_phones_and_wide_screens(opened, address, name, width):
+    tab = opened(f"{address}/{name}", width=width)
+    assert tab.evaluate("document.scrollingElement.scrollWidth") <= width
+
+
+@each_page
+def test_page_is_whole_from_a_folder_without_a_network(opened, name):
+    tab = opened(f"file://{SITE}/{name}", offline=True)
+    assert tab.locator("mjx-container").count() >= tab.locator(".math").count()
+    icons = tab.locator("i.fa-solid, svg.svg-inline--fa")
+    assert icons.count() == 0 or tab.locator("svg.svg-inline--fa").count() > 0
+    assert tab.locator(".vae-explorer").count() == tab.locator(MARKS).count()
 
 
 def test_book_opens_from_its_folder(opened):
     tab = opened(f"file://{SITE}/index.html")
     tab.wait_for_url(f"file://{SITE}/{SOURCES[0]}")
     assert tab.locator(".bd-article h1").count() == 1
+
+
+# --- explorers ------------------------------------------------------------------------------------
+
+WITH_EXPLORERS = [
+    name for name in SOURCES if (SITE / name).exists() and "widget-view+json" in page(name).text
+]
+each_page_with_explorers = pytest.mark.parametrize("name", WITH_EXPLORERS)
+
+
+def test_pages_that_must_have_explorers_have_them():
+    wanted = {"intro", "variational-autoencoder", "explorers"}
+    assert {Path(name).stem for name in WITH_EXPLORERS} >= wanted
+
+
+@each_page_with_explorers
+def test_every_explorer_comes_alive_and_answers(opened, address, name):
+    tab = opened(f"{address}/{name}")
+    explorers = tab.locator(".vae-explorer").all()
+    assert len(explorers) == tab.locator(MARKS).count() > 0
+    for explorer in explorers:
+        figure = tab.locator("figure").filter(has=explorer)
+        assert not figure.locator("xpath=./img | ./a/img").first.is_visible(), "the still picture has gone"
+        assert figure.locator("figcaption").is_visible()
+        canvas = explorer.locator("canvas[role=application]").first
+        before = canvas.evaluate("c => c.toDataURL()")
+        canvas.press("Shift+ArrowLeft")
+        settle(tab)
+        assert canvas.evaluate("c => c.toDataURL()") != before
+
+
+@each_page_with_explorers
+def test_without_script_the_still_picture_stands(opened, address, name):
+    tab = opened(f"{address}/{name}", script=False)
+    for mark in tab.locator(MARKS).all():
+        still = mark.locator("xpath=preceding-sibling::*[1]").locator("xpath=descendant-or-self::img")
+        assert still.is_visible()
+        assert len(still.get_attribute("alt").split()) >= 5
+        assert still.evaluate("img => img.naturalWidth") > 500
+
+
+@each_page_with_explorers
+def test_explorers_weigh_at_most_a_megabyte_and_a_half(opened, address, name):
+    text = page(name).text
+    state = re.findall(r'<script type="application/vnd\.jupyter\.[^>]*>.*?</script>', text, re.S)
+    files = {*re.findall(r'"file": "(\w+)"', "".join(state))}
+    assert files, "weights are files that pages share"
+    shared = [SITE / "_static" / "explorers" / f"{file}.js" for file in [*files, "explorers"]]
+    weight = sum(path.stat().st_size for path in shared) + len("".join(state).encode())
+    assert weight <= 1.5e6, f"{weight / 1e6:.2f} MB"
+
+
+def test_the_first_page_greets_with_an_explorer(opened, address):
+    tab = opened(f"{address}/{SOURCES[0]}")
+    for part in (".vae-map", ".vae-decoded canvas", ".vae-film"):
+        box = tab.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= 900, f"{part} is below the fold"

@@ -12,7 +12,6 @@ from test_widgets_packing import models, rounded  # noqa: F401
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 import vae_src as vs
-from vae_src import plotting
 from vae_src.widgets import LatentExplorer
 
 
@@ -80,7 +79,6 @@ def test_densities_are_pytorchs(given, in_node):
     in_node(
         "latent",
         {
-            "palette": plotting.DIGIT_COLORS,
             "plane": plane.tolist(),
             "prior": Normal(0, 1).log_prob(plane).sum(1).tolist(),
             "normal": narrow,
@@ -98,7 +96,7 @@ def test_densities_are_pytorchs(given, in_node):
 
 def test_bad_input_is_refused_in_a_sentence(given):
     vae, autoencoder, x, labels = given
-    with pytest.raises(ValueError, match="1000 images but 999 labels"):
+    with pytest.raises(ValueError, match="each of the 1000 images; here are 999"):
         LatentExplorer(vae, autoencoder, x, labels[1:])
     with pytest.raises(ValueError, match="the VAE must have 2 latents, not 3"):
         LatentExplorer(vs.mlp_vae(latent_dim=3, hidden_dims=(8,)), autoencoder, x, labels)

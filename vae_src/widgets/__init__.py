@@ -1,5 +1,8 @@
-"""The book's explorers: pictures that answer when they are dragged, in the page and in a notebook."""
+"""The book's explorers: pictures that answer when they are dragged, in the static page as in a notebook."""
 
+from vae_src.widgets.drawing import DrawADigit
+from vae_src.widgets.evidence import EvidenceBar
 from vae_src.widgets.latent import LatentExplorer
+from vae_src.widgets.reparameterization import ReparameterizationExplorer
 
-__all__ = ["LatentExplorer"]
+__all__ = ["DrawADigit", "EvidenceBar", "LatentExplorer", "ReparameterizationExplorer"]

@@ -15,10 +15,12 @@ FOLDER = Path(__file__).parent
 def script(name: str) -> str:
     """Return an explorer's module as the one self-contained text that a notebook's front end wants.
 
-    ``maths.js`` and ``stage.js``, which it imports, are put in front of it.
+    The modules that it imports are put in front of it.
     """
-    parts = [(FOLDER / f"{part}.js").read_text("utf8") for part in ("maths", "stage", name)]
-    return "\n".join(re.sub(r"^import [^;]+;\n", "", part, flags=re.M) for part in parts)
+    own = (FOLDER / f"{name}.js").read_text("utf8")
+    imported = re.compile(r'^import [^;]+ from "\./([^"]+)";\n', re.M)
+    parts = [(FOLDER / part).read_text("utf8") for part in imported.findall(own)]
+    return "\n".join([*parts, imported.sub("", own)])
 
 
 def styles(name: str) -> str:
@@ -34,6 +36,28 @@ def array(values: Any) -> np.ndarray:
 def floats(values: Any) -> bytes:
     """Return numbers as the page reads them: 32-bit floats, row by row."""
     return array(values).astype("<f4").tobytes()
+
+
+def encoded(model: Any, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Encode labelled digits with a VAE of two latents.
+
+    Returns:
+        Rows μ₁, μ₂, σ₁, σ₂ of q(z|x), ``[n, 4]``, and classes, ``[n]``.
+
+    Raises:
+        ValueError: If there is not one label from 0 to 9 for each image, or there are other than two latents.
+    """
+    classes = array(labels).ravel()
+    if len(images) != len(classes) or not np.isin(classes, range(10)).all():
+        raise ValueError(
+            f"labels must name a digit from 0 to 9 for each of the {len(images)} images; "
+            f"here are {len(classes)}: {np.unique(classes).tolist()}"
+        )
+    q_z = model.encode(images)
+    mean, scale = array(q_z.mean), array(q_z.stddev)
+    if mean.shape[-1] != 2:
+        raise ValueError(f"the map is a plane: the VAE must have 2 latents, not {mean.shape[-1]}")
+    return np.concatenate([mean, scale], axis=1), classes.astype(np.uint8)
 
 
 class Number(traitlets.CFloat[float, Any]):

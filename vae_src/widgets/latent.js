@@ -1,11 +1,6 @@
+import { medians, paintPoints, paintText, PALETTE, spread } from "./map.js";
 import { bytesOf, floatsOf, forward, logAggregate, logNormal, unpackNetwork } from "./maths.js";
 import { assign, color, draggable, fitCanvas, isDark, nice, paintImage, repaint, slider, stage } from "./stage.js";
-
-/** Ten classes, as in the book's figures; on dark paper the dark ones are lighter. */
-export const PALETTE = {
-  light: ["#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#777777"],
-  dark: ["#8c7fe6", "#88ccee", "#44aa99", "#4cb56f", "#b5b54a", "#ddcc77", "#e07b8b", "#d9679c", "#cf6fbe", "#a6a6a6"],
-};
 
 const FRAMES = 9;  // pictures along the path
 const STEP = 1 / 80;  // of the map's width, for one press of an arrow key
@@ -61,30 +56,6 @@ export function ellipse({ mean, covariance: [a, b, c] }, count = 90) {
   });
 }
 
-/** Push places in the unit square apart, a little at a time, until hardly any two are closer than a distance. */
-export function spread(places, distance) {
-  let moved = places.map((place) => [...place]);
-  for (let round = 0; round < 100; round++) moved = moved.map((a) => {
-    const push = [0, 0];
-    for (const b of moved) {
-      const apart = [a[0] - b[0], a[1] - b[1]], length = Math.hypot(...apart);
-      if (length > 0 && length < distance)
-        for (const axis of [0, 1]) push[axis] += (distance - length) * apart[axis] / length / 4;
-    }
-    return [a[0] + push[0], a[1] + push[1]];
-  });
-  return moved;
-}
-
-/** The middle of each class's points: of either coordinate, the median. No point, no middle. */
-export function medians(points, stride, labels) {
-  return Array.from({ length: 10 }, (_, digit) => {
-    const own = [...labels.keys()].filter((i) => labels[i] === digit);
-    const middle = (axis) => own.map((i) => points[stride * i + axis]).sort((a, b) => a - b)[own.length >> 1];
-    return { digit, place: own.length ? [middle(0), middle(1)] : null };
-  }).filter(({ place }) => place);
-}
-
 // --- the page ------------------------------------------------------------------------------------
 
 const MARKUP = `
@@ -124,7 +95,7 @@ function render({ model, el }) {
   Object.assign(spaces.autoencoder, { fitted, contour: ellipse(fitted), contourName: "fitted Gaussian, 2 σ" });
   for (const space of Object.values(spaces)) {
     Object.assign(space, squareAround(space.points, space.stride));
-    space.medians = medians(space.points, space.stride, labels);
+    space.middles = medians(space.points, space.stride, labels);
   }
   const space = () => spaces[model.get("space")];
   const point = () => [model.get("z1"), model.get("z2")];
@@ -212,7 +183,7 @@ function render({ model, el }) {
   const layer = document.createElement("canvas");
   let drawn = "";
   function paintCodes(width, ratio) {  // what does not move with the point, painted once
-    const { points, stride, contour, medians, half } = space(), highlight = model.get("highlight");
+    const { points, stride, contour, contourName, middles } = space(), highlight = model.get("highlight");
     const theme = isDark(root) ? "dark" : "light", key = [width, ratio, model.get("space"), highlight, theme].join();
     if (key === drawn) return;
     drawn = key;
@@ -228,38 +199,25 @@ function render({ model, el }) {
       else { context.moveTo(zero, 0); context.lineTo(zero, width); }
       context.stroke();
     }
-    for (const front of [false, true]) for (let i = 0; i < labels.length; i++) {
-      const outstanding = highlight < 0 || labels[i] === highlight;
-      if (outstanding !== front) continue;
-      const [x, y] = at([points[stride * i], points[stride * i + 1]]);
-      context.globalAlpha = outstanding ? 0.6 : 0.1;
-      context.fillStyle = PALETTE[theme][labels[i]];
-      context.beginPath();
-      context.arc(x, y, width > 300 ? 1.9 : 1.5, 0, 7);
-      context.fill();
-    }
-    context.globalAlpha = 1;
+    paintPoints(context, width, points, stride, labels, {
+      palette: PALETTE[theme], place: at, radius: width > 300 ? 1.9 : 1.5,
+      faint: (label) => highlight >= 0 && label !== highlight,
+    });
     context.strokeStyle = color(root, "prior");
     context.lineWidth = 1.5;
     context.beginPath();
     contour.forEach((place) => context.lineTo(...at(place)));
     context.closePath();
     context.stroke();
-    context.font = "12px system-ui, sans-serif";
-    context.fillStyle = color(root, "prior");
-    context.textAlign = "center";
-    context.lineJoin = "round";
+    Object.assign(context, { font: "12px system-ui, sans-serif", textAlign: "center" });
     const [x, y] = at(contour.reduce((a, b) => a[0] - a[1] > b[0] - b[1] ? a : b));  // the lower right of it
-    const label = [space().contourName, Math.min(width - 62, x + 30), y + 14];
-    Object.assign(context, { strokeStyle: color(root, "paper"), lineWidth: 4 });
-    context.strokeText(...label);
-    context.fillText(...label);
+    paintText(context, contourName, Math.min(width - 62, x + 30), y + 14, color(root, "prior"), color(root, "paper"));
     context.font = "bold 13px system-ui, sans-serif";
     context.textBaseline = "middle";
-    const places = spread(medians.map(({ place }) => toMap(place)), 23 / width);
-    medians.forEach(({ digit }, k) => {
+    const named = middles.map((place, digit) => place && { digit, place: at(place) }).filter(Boolean);
+    spread(named.map(({ place }) => place), 23).forEach(([x, y], k) => {
+      const { digit } = named[k];
       if (highlight >= 0 && digit !== highlight) return;
-      const [x, y] = places[k].map((v) => v * width);
       context.beginPath();
       context.arc(x, y, 10, 0, 7);
       context.fillStyle = color(root, "paper");

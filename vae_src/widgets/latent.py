@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 import traitlets
 
-from vae_src.widgets.explorer import Explorer, Number, Point, array, floats, script, styles
+from vae_src.widgets.explorer import Explorer, Number, Point, array, encoded, floats, script, styles
 from vae_src.widgets.packing import pack
 
 
@@ -24,7 +23,7 @@ class LatentExplorer(Explorer):
         traits: Starting values, such as ``z1=0.5``.
 
     Raises:
-        ValueError: If a model has other than two latents, or images and labels are not equally many.
+        ValueError: If a model has other than two latents, or there is not one label from 0 to 9 per image.
         TypeError: If a decoder has a layer that the page cannot compute.
 
     In the book: fig-explorer-latent.
@@ -50,14 +49,12 @@ class LatentExplorer(Explorer):
     labels = traitlets.Bytes(help="each digit's class").tag(sync=True)
 
     def __init__(self, vae: Any, autoencoder: Any, images: Any, labels: Any, **traits: Any) -> None:
-        if len(images) != len(labels):
-            raise ValueError(f"there are {len(images)} images but {len(labels)} labels; give one for each")
-        q_z = vae.encode(images)
-        clouds = np.concatenate([array(q_z.mean), array(q_z.stddev)], axis=1)
+        clouds, classes = encoded(vae, images, labels)
         codes = array(autoencoder.encode(images))
-        for name, latents in {"VAE": clouds.shape[1] // 2, "autoencoder": codes.shape[1]}.items():
-            if latents != 2:
-                raise ValueError(f"the map is a plane: the {name} must have 2 latents, not {latents}")
+        if codes.shape[-1] != 2:
+            raise ValueError(
+                f"the map is a plane: the autoencoder must have 2 latents, not {codes.shape[-1]}"
+            )
         decoder, decoder_layers = pack(vae.decoder)
         plain, plain_layers = pack(autoencoder.decoder)
         super().__init__(
@@ -67,7 +64,7 @@ class LatentExplorer(Explorer):
             autoencoder_layers=plain_layers,
             clouds=floats(clouds),
             codes=floats(codes),
-            labels=array(labels).astype(np.uint8).tobytes(),
+            labels=classes.tobytes(),
             **traits,
         )
 
