@@ -60,6 +60,20 @@ test("q climbs to where the gradient flow leads, and the ELBO never falls", () =
   assert.deepEqual(script.ascend(decoder, x, ...q, 64), one);
 });
 
+test("a step is too short to overshoot, even where the ELBO is most sharply curved", () => {
+  const [decoder, x, mean, scale] = ["square", -2, 3, 2], h = 1e-5;
+  const slopes = (m, logScale) => script.elboGradient(decoder, x, m, Math.exp(logScale));
+  const byMean = slopes(mean + h, Math.log(scale)).map((s, i) => (s - slopes(mean - h, Math.log(scale))[i]) / (2 * h));
+  const byScale = slopes(mean, Math.log(scale) + h)
+    .map((s, i) => (s - slopes(mean, Math.log(scale) - h)[i]) / (2 * h));
+  const [a, b, c] = [byMean[0], byMean[1], byScale[1]];
+  near(byScale[0], b, "symmetric curvature", 1e-6);
+  const sharpest = -(a + c) / 2 + Math.hypot((a - c) / 2, b);  // the curvature's largest eigenvalue
+  const [slope] = script.elboGradient(decoder, x, mean, scale);
+  const rate = (script.ascend(decoder, x, mean, scale, 1).mean - mean) / slope;
+  assert.ok(sharpest > 850 && rate > 0 && rate * sharpest < 2, `${rate} times ${sharpest} is above 2`);
+});
+
 test("q stays within its limits", () => {
   for (const [name, [low, high]] of Object.entries(script.LIMITS))
     assert.deepEqual([low - 1, low, high, high + 1].map((v) => script.within(name, v)), [low, low, high, high]);

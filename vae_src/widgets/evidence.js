@@ -60,7 +60,7 @@ export function elboGradient(decoder, x, mean, scale) {
   return [mean * (2 * x - 2 * mean * mean - 6 * v - 1), 1 + v * (2 * x - 6 * mean * mean - 6 * v - 1)];
 }
 
-const RATE = 0.004;  // below 2 over the ELBO's sharpest curvature within the limits, so that it never falls
+const RATE = 0.001;  // below 2 over the ELBO's sharpest curvature within the limits, so that it never falls
 
 /** Some steps of gradient ascent on the ELBO, within the limits; `slope` says how steep the last one was. */
 export function ascend(decoder, x, mean, scale, steps) {
@@ -248,15 +248,15 @@ function render({ model, el }) {
     curve("decoder", posterior, { alpha: 0.28 });
     curve("encoder", (z) => logNormal(z, q.q_mean, q.q_scale), { alpha: 0.1, lineWidth: 2.5 });
 
-    const height0 = level(shoulder(q));
+    const dots = level(shoulder(q));
     context.beginPath();
-    context.moveTo(at(q.q_mean - q.q_scale), height0);
-    context.lineTo(at(q.q_mean + q.q_scale), height0);
+    context.moveTo(at(q.q_mean - q.q_scale), dots);
+    context.lineTo(at(q.q_mean + q.q_scale), dots);
     context.lineWidth = 1.5;
     context.stroke();
     for (const side of [-1, 0, 1]) {
       context.beginPath();
-      context.arc(at(q.q_mean + side * q.q_scale), height0, side ? 6 : 5, 0, 7);
+      context.arc(at(q.q_mean + side * q.q_scale), dots, side ? 6 : 5, 0, 7);
       context.fillStyle = color(root, side ? "paper" : "encoder");
       context.lineWidth = side ? 2.5 : 1.5;
       context.fill();
@@ -264,7 +264,10 @@ function render({ model, el }) {
     }
     context.fillStyle = color(root, "encoder");
     context.font = "bold 13px system-ui, sans-serif";
-    context.fillText("q", at(q.q_mean), Math.max(14, level(shoulder(q) * Math.exp(0.5)) - 9));
+    const name = ["q", at(q.q_mean), level(shoulder(q) * Math.exp(0.5)) - 9];  // above the peak
+    Object.assign(context, { strokeStyle: color(root, "paper"), lineWidth: 4, lineJoin: "round" });
+    context.strokeText(...name);
+    context.fillText(...name);
   }
 
   function paintBar({ evidence, elbo: bound, gap: kl }) {

@@ -1,6 +1,6 @@
 import { medians, paintPoints, paintText, PALETTE, spread } from "./map.js";
 import { bytesOf, floatsOf, forward, logAggregate, logNormal, unpackNetwork } from "./maths.js";
-import { assign, color, draggable, fitCanvas, isDark, nice, paintImage, repaint, slider, stage } from "./stage.js";
+import { assign, color, draggable, fitCanvas, heard, isDark, nice, paintImage, repaint, slider, stage } from "./stage.js";
 
 const FRAMES = 9;  // pictures along the path
 const STEP = 1 / 80;  // of the map's width, for one press of an arrow key
@@ -82,8 +82,8 @@ const MARKUP = `
       <button type="button" data-does="play">Walk from A to B</button><span class="vae-walk"></span></div></div>
   <p class="vae-hidden" aria-live="polite"></p>`;
 
-function render({ model, el }) {
-  const root = stage(el, "latent", MARKUP), find = (selector) => root.querySelector(selector);
+function render({ model: shared, el }) {
+  const model = heard(shared), root = stage(el, "latent", MARKUP), find = (selector) => root.querySelector(selector);
   const map = find(".vae-map"), picture = find(".vae-decoded canvas"), film = find(".vae-film");
   const spaces = {
     vae: { points: floatsOf(model.get("clouds")), stride: 4, network: unpackNetwork(model.get("decoder"), model.get("decoder_layers")) },
@@ -318,7 +318,7 @@ function render({ model, el }) {
   }
 
   const stop = repaint(root, model, ["space", "z1", "z2", "path_from", "path_to", "highlight"], paint);
-  return () => { stop(); pause(); clearTimeout(spoken); model.off("change:walked", arrive); };
+  return () => { stop(); pause(); clearTimeout(spoken); model.release(); };
 }
 
 export default { render };

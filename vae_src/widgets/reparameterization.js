@@ -1,5 +1,5 @@
 import { normalDraws } from "./maths.js";
-import { assign, color, draggable, fitCanvas, nice, repaint, slider, stage } from "./stage.js";
+import { assign, color, draggable, fitCanvas, heard, nice, repaint, slider, stage } from "./stage.js";
 
 export const ESTIMATES = 1000, MOST_SAMPLES = 64, SHOWN = 24, BINS = 81;
 
@@ -312,18 +312,6 @@ function paintHistogram({ canvas, values, counts, ink, below }, c, truth, limit)
   context.fillStyle = c.quiet;
   if (beyond) label(context, c, `${nice(100 * beyond / values.length, 1)} % beyond`, width - 6, 14, "right");
   return { mean, sd };
-}
-
-/** The model, with a list of who listens: `release` lets go of all of them. */
-function heard(model) {
-  const calls = [];
-  return {
-    get: (name) => model.get(name),
-    set: (values) => model.set(values),
-    save_changes: () => model.save_changes(),
-    on: (...call) => { calls.push(call); model.on(...call); },
-    release: () => calls.forEach((call) => model.off(...call)),
-  };
 }
 
 function render({ model, el }) {

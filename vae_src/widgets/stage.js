@@ -66,6 +66,19 @@ export function assign(model, values) {
   model.save_changes();
 }
 
+/** The model, with a list of who listens to it: `release` lets go of all of them. */
+export function heard(model) {
+  const calls = [];
+  return {
+    get: (name) => model.get(name),
+    set: (...values) => model.set(...values),
+    save_changes: () => model.save_changes(),
+    on: (...call) => { calls.push(call); model.on(...call); },
+    off: (...call) => model.off(...call),
+    release: () => calls.forEach((call) => model.off(...call)),
+  };
+}
+
 /** A labelled slider bound to a trait both ways. Returns its row. `label` may hold markup. */
 export function slider(model, trait, { label, min, max, step, text = (v) => v.toFixed(2) }) {
   const id = `vae-slider-${++serial}`, row = document.createElement("div");
@@ -96,18 +109,24 @@ export function draggable(canvas, { press = () => {}, move, release = () => {}, 
     const fraction = (value) => Math.min(1, Math.max(0, value));
     return [fraction((event.clientX - box.left) / box.width), fraction((event.clientY - box.top) / box.height)];
   };
+  let pointer = null;  // one at a time: a second finger does not pull the point to and fro
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
+    if (event.button || pointer !== null) return;
     canvas.setPointerCapture(event.pointerId);
+    pointer = event.pointerId;
     canvas.focus({ preventScroll: true });
     press(...place(event));
     move(...place(event));
     event.preventDefault();
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (canvas.hasPointerCapture(event.pointerId)) move(...place(event));
+    if (event.pointerId === pointer) move(...place(event));
   });
-  canvas.addEventListener("lostpointercapture", () => release());
+  canvas.addEventListener("lostpointercapture", (event) => {
+    if (event.pointerId !== pointer) return;
+    pointer = null;
+    release();
+  });
   canvas.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
