@@ -379,12 +379,14 @@ def mistakes(name: str) -> dict[str, list[Callable]]:
     return module.MISTAKES
 
 
-@each_chapter
+@each_framed_chapter
 def test_chapter_has_three_to_six_exercises(chapter):
     assert 3 <= len(exercises(chapter)) <= 6
 
 
-@each_path
+@pytest.mark.parametrize(
+    "path", [*compress(notebooks.notebook_paths(), TEACHING)], ids=lambda path: path.stem
+)
 def test_every_exercise_has_mistakes_and_no_other_label_has(path):
     labelled = [label for label, _, _ in exercises(notebooks.read(path))]
     assert sorted(mistakes(path.stem)) == sorted(labelled)

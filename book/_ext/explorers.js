@@ -65,7 +65,8 @@
 
   async function filled(entry) {  // a model's state, with its texts and weights in place
     const put = (path, value) => { path.slice(0, -1).reduce((o, key) => o[key], entry.state)[path.at(-1)] = value; };
-    await Promise.all((entry.texts ?? []).map(async ({ path, file: name }) => put(path, await file(name))));
+    await Promise.all((entry.texts ?? []).map(async ({ path, files: names }) =>
+      put(path, (await Promise.all(names.map(file))).join(""))));
     await Promise.all((entry.buffers ?? []).map(async ({ path, data, file: name, bytes }) => {
       const array = name ? fromDense(await file(name)).subarray(0, bytes) : fromBase64(data);
       put(path, new DataView(array.buffer, 0, array.length));  // as a kernel would send it

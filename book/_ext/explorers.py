@@ -36,6 +36,7 @@ from sphinx.util.docutils import SphinxDirective
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 MARK = re.compile(rf'<script type="{re.escape(VIEW)}"([^>]*)>(.+?)</script>', re.S)
+BREAK = re.compile(r"(?=^/[/*] --- 8<)", re.M)  # as vae_src.widgets.explorer puts between parts
 LONG = 2_000  # characters from which a text becomes a file of its own
 NEEDS_KERNEL = "These controls need a kernel: open the page in Colab, by the rocket above, or in JupyterLab."
 
@@ -69,7 +70,7 @@ class _SharedFiles:
         """Return a model's entry with what is long in files."""
         state = dict(model["state"])
         texts = [
-            {"path": [key], "file": self.add(state.pop(key))}
+            {"path": [key], "files": [self.add(part) for part in BREAK.split(state.pop(key))]}
             for key, value in model["state"].items()
             if isinstance(value, str) and len(value) >= LONG
         ]

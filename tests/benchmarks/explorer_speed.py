@@ -24,7 +24,7 @@ async ([explorer, steps]) => {
   window.requestAnimationFrame = (callback) => frames.push(callback);
   const at = (share) => ({
     pointerId: 1, bubbles: true, button: 0, buttons: 1, isPrimary: true,
-    clientX: box.left + box.width * (0.5 + 0.4 * Math.cos(7 * share)),
+    clientX: box.left + box.width * (0.5 + 0.4 * Math.sin(7 * share)),
     clientY: box.top + box.height * (0.5 + 0.4 * Math.sin(11 * share)),
   });
   canvas.setPointerCapture = () => {};

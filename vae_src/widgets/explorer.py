@@ -10,6 +10,8 @@ import numpy as np
 import traitlets
 
 FOLDER = Path(__file__).parent
+# Between the parts of a script or a style sheet: the site stores a part that several explorers have once.
+SCRIPT_BREAK, STYLE_BREAK = "\n// --- 8< ---\n", "\n/* --- 8< --- */\n"
 
 
 def script(name: str) -> str:
@@ -20,12 +22,12 @@ def script(name: str) -> str:
     own = (FOLDER / f"{name}.js").read_text("utf8")
     imported = re.compile(r'^import [^;]+ from "\./([^"]+)";\n', re.M)
     parts = [(FOLDER / part).read_text("utf8") for part in imported.findall(own)]
-    return "\n".join([*parts, imported.sub("", own)])
+    return SCRIPT_BREAK.join([*parts, imported.sub("", own)])
 
 
 def styles(name: str) -> str:
     """Return an explorer's style sheet, after the one that all share."""
-    return "\n".join((FOLDER / f"{part}.css").read_text("utf8") for part in ("shared", name))
+    return STYLE_BREAK.join((FOLDER / f"{part}.css").read_text("utf8") for part in ("shared", name))
 
 
 def array(values: Any) -> np.ndarray:
