@@ -6,6 +6,7 @@ NB ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COLAB := $(VENV)/colab/.ready
 SITE := _build/html
 # Another environment that happens to be active must not leak into ours (IPython would warn).
 unexport VIRTUAL_ENV
@@ -28,6 +29,13 @@ $(READY): requirements.txt pyproject.toml
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
+# A second set of the notebook's packages, laid over the first for one test: see tests/colab.txt.
+$(COLAB): tests/colab.txt $(READY)
+	rm -rf $(@D)
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --target $(@D) -r $<
+	@touch $@
+
 book: $(READY)  ## build the site from the stored notebooks, warnings are errors
 	@rm -rf _build
 	$(BIN)/jupyter-book build -W -n --keep-going --quiet .
@@ -40,7 +48,7 @@ serve: $(READY)  ## show the built site at http://localhost:PORT (default 8000)
 
 test: book unit pages  ## everything that proves the book: site, package, every notebook
 
-unit: $(READY)  ## the package's, the pages' and the built site's tests
+unit: $(READY) $(COLAB)  ## the package's, the pages' and the built site's tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
 
 pages: $(READY)  ## run every notebook and compare it with its stored outputs

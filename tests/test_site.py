@@ -245,6 +245,22 @@ def test_every_explorer_comes_alive_and_answers(opened, address, name):
         assert canvas.evaluate("c => c.toDataURL()") != before
 
 
+STICKING_OUT = """
+() => [...document.querySelectorAll(".vae-explorer")].flatMap((explorer) => {
+  const right = explorer.getBoundingClientRect().right + 1;
+  return [...explorer.querySelectorAll("*")]
+    .filter((part) => part.getBoundingClientRect().right > right && !part.closest(".vae-hidden"))
+    .map((part) => `${explorer.className}: ${part.className} ${part.textContent.slice(0, 30)}`);
+})
+"""
+
+
+@each_page_with_explorers
+@pytest.mark.parametrize("width", [360, 768, 1280, 1600])
+def test_nothing_sticks_out_of_an_explorer(opened, address, name, width):
+    assert opened(f"{address}/{name}", width=width).evaluate(STICKING_OUT) == []
+
+
 @each_page_with_explorers
 def test_without_script_the_still_picture_stands(opened, address, name):
     tab = opened(f"{address}/{name}", script=False)

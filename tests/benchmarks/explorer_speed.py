@@ -2,9 +2,9 @@
 
     make book && .venv/bin/python tests/benchmarks/explorer_speed.py
 
-A step is what happens between a movement of the pointer and the painted picture: the handler, the frame that it
-asks for, and reading one pixel back, which makes the browser finish its drawing. The wait for the screen's next
-refresh is left out. At 60 refreshes a second a step may take 16 milliseconds.
+A step is what happens between a movement of the pointer and the painted picture: the handler, the frame that
+it asks for, and reading one pixel back, which makes the browser finish its drawing. The wait for the screen's
+next refresh is left out. At 60 refreshes a second a step may take 16 milliseconds.
 """
 
 import statistics

@@ -1,5 +1,5 @@
 import { LOG_2PI, klToStandardNormal, logNormal, logSumExp } from "./maths.js";
-import { assign, color, draggable, fitCanvas, nice, repaint, slider, stage } from "./stage.js";
+import { assign, color, draggable, fitCanvas, heard, nice, repaint, slider, stage } from "./stage.js";
 
 /** What the traits of `EvidenceBar` allow. */
 export const LIMITS = { x: [-2, 4], q_mean: [-3, 3], q_scale: [0.25, 2] };
@@ -123,8 +123,8 @@ const MARKUP = `
     <p class="vae-status" role="status"></p></div>
   <p class="vae-hidden" aria-live="polite"></p>`;
 
-function render({ model, el }) {
-  const root = stage(el, "evidence", MARKUP), find = (selector) => root.querySelector(selector);
+function render({ model: shared, el }) {
+  const model = heard(shared), root = stage(el, "evidence", MARKUP), find = (selector) => root.querySelector(selector);
   const plot = find(".vae-plot"), bar = find(".vae-bar"), status = find(".vae-status"), live = find("[aria-live]");
   const state = () => Object.fromEntries(["decoder", "x", "q_mean", "q_scale"].map((name) => [name, model.get(name)]));
   const begin = { q_mean: model.get("q_mean"), q_scale: model.get("q_scale") };
@@ -358,7 +358,7 @@ function render({ model, el }) {
   }
 
   const stop = repaint(root, model, ["decoder", "x", "q_mean", "q_scale"], paint);
-  return () => { stop(); halt(); clearTimeout(spoken); };
+  return () => { stop(); halt(); clearTimeout(spoken); model.release(); };
 }
 
 export default { render };

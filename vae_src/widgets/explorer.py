@@ -62,7 +62,7 @@ def encoded(model: Any, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarra
     return np.concatenate([mean, scale], axis=1), classes.astype(np.uint8)
 
 
-class Number(traitlets.CFloat[float, Any]):
+class Number(traitlets.CFloat):  # without [float, Any], which traitlets 5.7 does not know
     """A trait for a finite number: NaN and infinity are refused in a sentence."""
 
     def validate(self, obj: Any, value: Any) -> float:

@@ -7,6 +7,10 @@ export function stage(el, name, markup) {
   const root = document.createElement("section");
   root.className = `vae-explorer vae-${name}`;
   root.innerHTML = markup.replaceAll("ID", `vae-${name}-${++serial}`);
+  // JupyterLab would take the arrow keys of sliders and radio buttons, and go to another cell.
+  root.addEventListener("keydown", (event) => {
+    if (/^(Arrow|Home|End|Page)/.test(event.key)) event.stopPropagation();
+  });
   el.append(root);
   return root;
 }
@@ -19,7 +23,7 @@ export const isDark = (root) => color(root, "theme") === "dark";
 /** Paint once a frame after a trait, the theme or the width changes. Returns the clean-up. */
 export function repaint(root, model, traits, paint) {
   let frame = 0;
-  const queue = () => { frame ||= requestAnimationFrame(() => { frame = 0; if (root.isConnected) paint(); }); };
+  const queue = () => { frame ||= requestAnimationFrame(() => { frame = 0; if (root.clientWidth) paint(); }); };
   const events = traits.map((name) => `change:${name}`).join(" ");
   model.on(events, queue);
   const theme = new MutationObserver(queue);
