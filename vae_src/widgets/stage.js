@@ -113,7 +113,7 @@ export function draggable(canvas, { press = () => {}, move, release = () => {}, 
     const fraction = (value) => Math.min(1, Math.max(0, value));
     return [fraction((event.clientX - box.left) / box.width), fraction((event.clientY - box.top) / box.height)];
   };
-  let pointer = null;  // one at a time: a second finger does not pull the point to and fro
+  let pointer = null;  // one at a time: a second finger does not pull, too
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button || pointer !== null) return;
     canvas.setPointerCapture(event.pointerId);
