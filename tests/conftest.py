@@ -1,5 +1,6 @@
 """Settings of the whole suite, and what several of its modules need."""
 
+import copy
 import importlib.machinery
 import importlib.util
 import json
@@ -10,10 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import chromium
 import explorer_page
+import vae_src as vs
+from vae_src.trained import load_trained
+from vae_src.widgets.packing import quantize
 
 # One thread: results repeat to the bit, and two test processes do not fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -86,6 +93,16 @@ def complains(message) -> bool:
     return message.type in {"error", "warning"} and not read_by_the_test
 
 
+def violations(tab) -> list:
+    """Return what axe-core finds wrong with a page."""
+    from axe_playwright_python import sync_playwright as axe
+
+    tab.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
+    # preload: false, or axe itself asks for stylesheets
+    found = tab.evaluate("axe.run(document, {preload: false})")["violations"]
+    return [(v["id"], [node["target"] for node in v["nodes"]]) for v in found]
+
+
 def settle(tab) -> None:
     """Wait until a page has painted what it was told."""
     tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -119,3 +136,23 @@ def in_node(tmp_path):
         assert run.returncode == 0, run.stdout + run.stderr
 
     return run
+
+
+def rounded(network: nn.Module) -> nn.Module:
+    """Return the network whose weights are those that the page unpacks."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            integers, scales = quantize(module.weight.detach().numpy())
+            module.weight.data = torch.from_numpy(integers.astype(np.float32) * scales[:, None])
+    return network
+
+
+@pytest.fixture(scope="session")
+def plane_models():
+    """The VAE and the autoencoder with two latents, trained."""
+    vae = vs.mlp_vae(latent_dim=2, hidden_dims=(256, 128))
+    autoencoder = vs.mlp_autoencoder(latent_dim=2, hidden_dims=(256, 128))
+    load_trained(vae, "mnist-2d-vae")
+    load_trained(autoencoder, "mnist-2d-autoencoder")
+    return vae, autoencoder

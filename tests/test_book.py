@@ -258,6 +258,16 @@ def test_figures_have_caption_name_and_alt_text(chapter):
         assert len(alt.split()) >= 5, f"the alt text should say the finding:\n{cell.source}"
 
 
+@each_chapter
+def test_every_explorer_has_its_state_and_a_still_picture(chapter):
+    state = chapter.metadata.get("widgets", {}).get(execute.WIDGET_STATE, {}).get("state", {})
+    for cell in notebooks.code_cells(chapter):
+        for data in (output.data for output in cell.outputs if execute.WIDGET_VIEW in output.get("data", {})):
+            model = state[data[execute.WIDGET_VIEW]["model_id"]]  # a KeyError: run `make execute`
+            alive = model["model_name"] == "AnyModel"
+            assert ("image/png" in data) == alive, f"run `make execute`:\n{cell.source}"
+
+
 # --- labels and references --------------------------------------------------------------------------
 
 

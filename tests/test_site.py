@@ -13,8 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from axe_playwright_python import sync_playwright as axe
-from conftest import complains, settle
+from conftest import complains, settle, violations
 
 import notebooks
 
@@ -171,14 +170,6 @@ def opened(browser, address):
     for context in tabs:
         context.close()
     assert trouble == []
-
-
-def violations(tab) -> list:
-    """Return what axe-core finds wrong with a page."""
-    tab.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
-    # preload: false, or axe itself asks for stylesheets
-    found = tab.evaluate("axe.run(document, {preload: false})")["violations"]
-    return [(v["id"], [node["target"] for node in v["nodes"]]) for v in found]
 
 
 @each_page

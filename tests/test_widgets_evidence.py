@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import traitlets
-from conftest import settle
+from conftest import settle, violations
 from PIL import Image
 from scipy.integrate import quad, solve_ivp
 from torch.distributions import Normal, kl_divergence
@@ -604,14 +604,10 @@ def test_theme_repaints(show):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessibility(show, scheme):
-    from axe_playwright_python import sync_playwright as axe
-
     tab = show(EvidenceBar(decoder="square"), scheme=scheme)
     tab.locator("[data-does=climb]").click()
     tab.wait_for_function(CLIMBED)
-    tab.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
-    found = tab.evaluate("axe.run('.vae-evidence', {preload: false})")["violations"]
-    assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
+    assert violations(tab) == []
 
 
 @pytest.mark.parametrize("width", [360, 760, 1600])

@@ -1,38 +1,16 @@
 """Packed networks: what the page unpacks is the rounded network, and the rounding is as small as stated."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
+from conftest import rounded
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
 import vae_src as vs
-from vae_src.trained import load_trained
 from vae_src.widgets.packing import LARGEST, pack, quantize
-
-
-def rounded(network: nn.Module) -> nn.Module:
-    """Return the network whose weights are those that the page unpacks."""
-    network = copy.deepcopy(network)
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            integers, scales = quantize(module.weight.detach().numpy())
-            module.weight.data = torch.from_numpy(integers.astype(np.float32) * scales[:, None])
-    return network
-
-
-@pytest.fixture(scope="module")
-def models():
-    """Both models that the latent explorer shows."""
-    vae = vs.mlp_vae(latent_dim=2, hidden_dims=(256, 128))
-    autoencoder = vs.mlp_autoencoder(latent_dim=2, hidden_dims=(256, 128))
-    load_trained(vae, "mnist-2d-vae")
-    load_trained(autoencoder, "mnist-2d-autoencoder")
-    return vae, autoencoder
 
 
 @given(hnp.arrays(np.float32, (3, 5), elements=st.floats(-100, 100, width=32)))
@@ -48,8 +26,8 @@ def test_a_row_of_zeros_stays_zero():
     assert np.isfinite(scales).all()
 
 
-def test_layout_names_every_layer_in_order(models):
-    data, layers = pack(models[0].encoder)
+def test_layout_names_every_layer_in_order(plane_models):
+    data, layers = pack(plane_models[0].encoder)
     assert [layer["op"] for layer in layers] == [
         "linear", "relu", "linear", "relu", "linear", "exp_second_half",
     ]  # fmt: skip
@@ -63,9 +41,9 @@ def test_layout_names_every_layer_in_order(models):
     )
 
 
-def test_page_computes_the_rounded_networks(models, in_node):
+def test_page_computes_the_rounded_networks(plane_models, in_node):
     torch.manual_seed(0)
-    vae, autoencoder = models
+    vae, autoencoder = plane_models
     odd = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 3))  # an odd number of weights
     plane = torch.cartesian_prod(torch.linspace(-3, 3, 6), torch.linspace(-3, 3, 6))
     digits = vs.binarize(vs.sample("mnist").test.images[:20], torch.Generator().manual_seed(0))
@@ -89,9 +67,9 @@ def test_page_computes_the_rounded_networks(models, in_node):
     in_node("packing", {"cases": cases}, explorer="latent")
 
 
-def test_rounding_changes_little(models):
+def test_rounding_changes_little(plane_models):
     """The tolerances that `packing` and the gallery state: pixels 0.02, means 0.02, deviations 1 %."""
-    vae, autoencoder = models
+    vae, autoencoder = plane_models
     axis = torch.linspace(-3, 3, 25)
     plane = torch.cartesian_prod(axis, axis)
     x = vs.binarize(vs.sample("mnist").test.images, torch.Generator().manual_seed(0))

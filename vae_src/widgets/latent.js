@@ -301,6 +301,8 @@ function render({ model: shared, el }) {
   }
 
   function paint() {
+    const inside = onMap(point());
+    if (String(inside) !== String(point())) return moveTo(point());  // Python may have put it anywhere
     const { middle, half, network } = space(), theme = isDark(root) ? "dark" : "light";
     for (const radio of root.querySelectorAll("[type=radio]")) radio.checked = radio.value === model.get("space");
     [...digits.querySelectorAll("button")].forEach((button, digit) => {
