@@ -296,7 +296,7 @@ const MARKUP = `
   </div>
   <div class="vae-paint">
     <p class="vae-title">The decoder paints it back</p>
-    <div class="vae-row">
+    <div class="vae-pictures">
       <div><canvas class="vae-picture vae-reading" width="28" height="28" role="img"></canvas>
         <p>read: <var>x</var></p></div>
       ${PICTURES.map((name) => `<div><canvas class="vae-picture vae-painted" width="28" height="28" role="img"></canvas>
