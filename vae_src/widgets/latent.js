@@ -214,10 +214,10 @@ function render({ model: shared, el }) {
     paintText(context, contourName, Math.min(width - 62, x + 30), y + 14, color(root, "prior"), color(root, "paper"));
     context.font = "bold 13px system-ui, sans-serif";
     context.textBaseline = "middle";
-    const named = middles.map((place, digit) => place && { digit, place: at(place) }).filter(Boolean);
+    const named = middles.map((place, digit) => place && { digit, place: at(place) })
+      .filter((name) => name && (highlight < 0 || name.digit === highlight));
     spread(named.map(({ place }) => place), 23).forEach(([x, y], k) => {
       const { digit } = named[k];
-      if (highlight >= 0 && digit !== highlight) return;
       context.beginPath();
       context.arc(x, y, 10, 0, 7);
       context.fillStyle = color(root, "paper");
