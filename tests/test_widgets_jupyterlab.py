@@ -174,8 +174,8 @@ def test_terms_are_as_wide_as_their_words(tab):
 
 def test_follows_the_theme(tab):
     canvas = tab.locator(".vae-map")
+    canvas.scroll_into_view_if_needed()
     light = canvas.evaluate("(canvas) => canvas.toDataURL()")
     tab.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     tab.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
-    settle(tab)
-    assert canvas.evaluate("(canvas) => canvas.toDataURL()") != light
+    tab.wait_for_function("light => document.querySelector('.vae-map').toDataURL() !== light", arg=light)
