@@ -146,14 +146,33 @@ def greys(tab, selector=".vae-decoded canvas") -> np.ndarray:
     return np.array(data).reshape(-1, width, 4)[:, :, 0]
 
 
+def map_at(tab, places: torch.Tensor) -> np.ndarray:
+    """The colours of the map's pixels at these latents, ``[n, 3]``."""
+    settle(tab)
+    sliders = tab.locator(".vae-sliders input").all()
+    low, high = (np.array([float(s.get_attribute(side)) for s in sliders]) for side in ("min", "max"))
+    share = (places.numpy() - low) / (high - low)
+    corners = np.clip(np.stack([share[:, 0], 1 - share[:, 1]], axis=1), 0, 1)
+    colours = tab.locator(".vae-map").evaluate(
+        """(canvas, corners) => {
+          const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const at = (share) => Math.round(share * (width - 1));
+          return corners.map(([x, y]) => [0, 1, 2].map((k) => data[4 * (at(y) * width + at(x)) + k]));
+        }""",
+        corners.tolist(),
+    )
+    return np.array(colours)
+
+
 def holds(tab, given, space="vae") -> None:
-    """Assert that picture and numbers are PyTorch's for the point where it is."""
+    """Assert that point, picture and numbers are PyTorch's for the place that the sliders tell."""
     vae, autoencoder, _, labels = given
     explorer, z = LatentExplorer(*given), place(tab)
     model = vae if space == "vae" else autoencoder
     with torch.no_grad():
         probabilities = rounded(model.decoder)(z.float()[None]).mean[0, 0].numpy()
     assert np.abs(greys(tab) - 255 * (1 - probabilities)).max() <= 1
+    assert map_at(tab, z[None]).tolist() == [[0xD5, 0x5E, 0x00]]
     first, second, near = numbers(tab)
     if space == "vae":
         points = clouds_of(explorer)[:, :2]
@@ -165,6 +184,16 @@ def holds(tab, given, space="vae") -> None:
         assert nats(second) == pytest.approx(fitted(explorer).log_prob(z).item(), abs=0.006)
     distance = (points - z).norm(dim=1)
     assert near == f"a {labels[distance.argmin()]}, {distance.min():.2f} away"
+
+
+def film_shows(tab, model, start: torch.Tensor, end: torch.Tensor) -> None:
+    """Assert that the strip shows what a model decodes on the way from one place to another."""
+    share = torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+    with torch.no_grad():
+        images = rounded(model.decoder)(((1 - share) * start + share * end).float()).mean[:, 0].numpy()
+    painted = greys(tab, ".vae-film")
+    frames = np.stack([painted[:, 30 * k : 30 * k + 28] for k in range(9)])
+    assert np.abs(frames - 255 * (1 - images)).max() <= 1
 
 
 def test_starts_where_it_was_told(tab, given):
@@ -257,6 +286,13 @@ def test_autoencoders_map(tab, given, by):
         tab.locator("[value=vae]").press("ArrowDown")
     holds(tab, given, "autoencoder")
     assert float(tab.locator(".vae-sliders input").first.get_attribute("max")) > 10
+    # Point, A and B have gone to the codes of the digits that were nearest to them.
+    explorer = LatentExplorer(*given)
+    codes = torch.from_numpy(np.frombuffer(explorer.codes, "<f4").astype(float)).reshape(-1, 2)
+    before = torch.tensor([[0.5, 1.0], [-2.0, 0.3], [1.8, -0.5]]).double()
+    point, start, end = codes[torch.cdist(before, clouds_of(explorer)[:, :2]).argmin(1)]
+    torch.testing.assert_close(place(tab), point)
+    film_shows(tab, given[1], start, end)
     tab.locator(".vae-map").press("Shift+ArrowUp")
     holds(tab, given, "autoencoder")
     if by == "mouse":
@@ -294,25 +330,15 @@ def test_path_is_walked_by_slider_and_button(tab, given):
 
 
 def test_path_is_laid_by_buttons_and_by_dragging(tab, given):
-    vae = given[0]
-
-    def film_shows(start, end):
-        share = torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
-        with torch.no_grad():
-            images = rounded(vae.decoder)(((1 - share) * start + share * end).float()).mean[:, 0].numpy()
-        painted = greys(tab, ".vae-film")
-        frames = np.stack([painted[:, 30 * k : 30 * k + 28] for k in range(9)])
-        assert np.abs(frames - 255 * (1 - images)).max() <= 1
-
     start, end = torch.tensor([-2.0, 0.3]).double(), torch.tensor([1.8, -0.5]).double()
-    film_shows(start, end)
+    film_shows(tab, given[0], start, end)
     tab.locator("[data-does=from]").click()
     start = place(tab)
-    film_shows(start, end)
+    film_shows(tab, given[0], start, end)
     tab.locator(".vae-map").press("Shift+ArrowDown")
     tab.locator("[data-does=to]").press("Enter")
     end = place(tab)
-    film_shows(start, end)
+    film_shows(tab, given[0], start, end)
     # The point has gone from A, so that a drag which begins there takes A along, and nothing else.
     box, sliders = tab.locator(".vae-map").bounding_box(), tab.locator(".vae-sliders input").all()
     low, high = (
@@ -325,7 +351,7 @@ def test_path_is_laid_by_buttons_and_by_dragging(tab, given):
     tab.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.2 * box["height"], steps=3)
     tab.mouse.up()
     assert place(tab).tolist() == point.tolist()
-    film_shows(low + torch.tensor([0.1, 0.8]) * (high - low), end)
+    film_shows(tab, given[0], low + torch.tensor([0.1, 0.8]) * (high - low), end)
 
 
 def test_a_class_can_stand_out(tab):
@@ -342,6 +368,17 @@ def test_a_class_can_stand_out(tab):
     assert len(seen | {all_classes}) == 11
     buttons[-1].press("Space")  # once more gives all classes back
     assert painted(tab) == all_classes
+
+
+@pytest.mark.parametrize("space", ["vae", "autoencoder"])
+def test_dots_are_where_the_codes_are(given, show, space):
+    explorer = LatentExplorer(*given, space=space, highlight=1)
+    codes = np.frombuffer(explorer.codes, "<f4").astype(float).reshape(-1, 2)
+    points = clouds_of(explorer)[:, :2] if space == "vae" else torch.from_numpy(codes)
+    own = points[given[3] == 1]
+    distance = (map_at(show(explorer), own) - [0x88, 0xCC, 0xEE]).astype(float)
+    near = np.abs(distance).max(axis=1) < 60  # the class's colour, let through a little
+    assert near.mean() > 0.75  # the numeral, the path and the contour cover some
 
 
 def test_read_out_is_spoken_when_the_point_rests(tab):
