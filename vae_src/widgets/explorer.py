@@ -14,6 +14,11 @@ FOLDER = Path(__file__).parent
 SCRIPT_BREAK, STYLE_BREAK = "\n// --- 8< ---\n", "\n/* --- 8< --- */\n"
 
 
+def _bare(text: str) -> str:
+    """Leave out what only a reader of the source wants: lines of comment, and indentation."""
+    return re.sub(r"^[ \t]+", "", re.sub(r"^[ \t]*(//.*|/\*[\s\S]*?\*/)\n", "", text, flags=re.M), flags=re.M)
+
+
 def script(name: str) -> str:
     """Return an explorer's module as the one self-contained text that a notebook's front end wants.
 
@@ -22,12 +27,12 @@ def script(name: str) -> str:
     own = (FOLDER / f"{name}.js").read_text("utf8")
     imported = re.compile(r'^import [^;]+ from "\./([^"]+)";\n', re.M)
     parts = [(FOLDER / part).read_text("utf8") for part in imported.findall(own)]
-    return SCRIPT_BREAK.join([*parts, imported.sub("", own)])
+    return SCRIPT_BREAK.join(map(_bare, [*parts, imported.sub("", own)]))
 
 
 def styles(name: str) -> str:
     """Return an explorer's style sheet, after the one that all share."""
-    return STYLE_BREAK.join((FOLDER / f"{part}.css").read_text("utf8") for part in ("shared", name))
+    return STYLE_BREAK.join(_bare((FOLDER / f"{part}.css").read_text("utf8")) for part in ("shared", name))
 
 
 def array(values: Any) -> np.ndarray:
