@@ -10,6 +10,7 @@ from docutils import nodes
 from docutils.utils import new_document
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from sphinx.errors import ExtensionError
 
 import explorers
@@ -75,19 +76,22 @@ def test_a_page_without_explorers_is_left_alone(app, tmp_path):
 
 
 @pytest.mark.parametrize("with_picture", [True, False])
-def test_still_picture_stands_and_the_rest_needs_a_kernel(with_picture):
+def test_still_picture_is_for_pages_without_script_and_the_rest_needs_a_kernel(tmp_path, with_picture):
     document = new_document("page")
+    document.settings.env = SimpleNamespace(srcdir=str(tmp_path))
     view = nodes.container(mime_type=explorers.VIEW)
     view += nodes.raw("", '<script type="x">{"model_id": "w"}</script>', format="html")
     bundle = nodes.container(nb_element="mime_bundle")
     bundle += view
     if with_picture:
+        Image.new("L", (30, 20)).save(tmp_path / "still.png")
         picture = nodes.container(mime_type="image/png")
         picture += nodes.image(uri="still.png")
         bundle += picture
     document += bundle
     explorers.StillPictureFirst(document).run()
-    shown = document.pformat()
-    assert ("still.png" in shown) == with_picture
+    shown = document.astext()
+    assert (list(document.findall(nodes.image)) != []) == with_picture
+    assert ('data-ratio="30 / 20"' in shown) == with_picture
+    assert ("<noscript>" in shown) == with_picture
     assert ("need a kernel" in shown) != with_picture
-    assert (explorers.VIEW in shown) == with_picture

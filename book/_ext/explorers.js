@@ -2,7 +2,7 @@
 //
 // A notebook leaves two things in its page: the state of its widgets, and a mark where each was shown. This
 // script gives an anywidget module what it expects of a host (a model with get, set, on and off, and an element),
-// links traits as ipywidgets' jslink does, and takes the still picture away once its explorer stands. Long
+// links traits as ipywidgets' jslink does, and shows the still picture of an explorer that cannot start. Long
 // texts and weights are files beside this script that pages share, see offline_site.py.
 (() => {
   const TYPE = (kind) => `script[type="application/vnd.jupyter.widget-${kind}+json"]`;
@@ -83,22 +83,30 @@
     return modules.get(text);
   }
 
-  async function show(mark, model) {
+  function roomFor(mark) {  // at once, so that the page does not jump when the explorer arrives
+    const el = Object.assign(document.createElement("div"), { className: "vae-live" });
+    el.style.aspectRatio = mark.dataset.ratio ?? "";
+    mark.after(el);
+    return el;
+  }
+
+  async function show(el, model) {
     const css = model.get("_css"), id = `css-${model.get("_anywidget_id")}`;
     if (css && !document.getElementById(id))
       document.head.append(Object.assign(document.createElement("style"), { id, textContent: css }));
     const { render } = await load(model.get("_esm"));
-    const el = Object.assign(document.createElement("div"), { className: "vae-live" });
-    mark.after(el);
-    try { await render({ model, el }); } catch (error) { el.remove(); throw error; }
-    const still = mark.previousElementSibling;
-    if (still?.matches("img, picture, a")) still.hidden = true;
+    await render({ model, el });
+    el.style.aspectRatio = "";
   }
 
   async function start() {
     const entries = {};
     for (const tag of document.querySelectorAll(TYPE("state"))) Object.assign(entries, JSON.parse(tag.textContent).state);
-    const models = {};
+    const models = {}, places = [];
+    for (const mark of document.querySelectorAll(TYPE("view"))) {
+      const id = JSON.parse(mark.textContent).model_id;
+      if (entries[id]?.model_name === "AnyModel") places.push({ mark, id, el: roomFor(mark) });
+    }
     for (const [id, entry] of Object.entries(entries))
       if (entry.model_name === "AnyModel") models[id] = filled(entry);
     for (const { model_name: kind, state } of Object.values(entries)) {
@@ -111,11 +119,13 @@
       if (kind === "LinkModel") target.on(`change:${to}`, () => source.set(from, target.get(to)));
       forth();
     }
-    await Promise.all([...document.querySelectorAll(TYPE("view"))].map(async (mark) => {
-      const id = JSON.parse(mark.textContent).model_id;
+    await Promise.all(places.map(async ({ mark, el, id }) => {
       try {
-        if (id in models) await show(mark, await models[id]);
-      } catch (error) {  // the still picture stays
+        await show(el, await models[id]);
+      } catch (error) {  // what a page without script shows
+        el.remove();
+        const still = mark.previousElementSibling;
+        if (still?.matches("noscript")) still.outerHTML = still.textContent;
         console.error("An explorer could not start:", error);
       }
     }));

@@ -1,9 +1,9 @@
 """Explorers in the pages: a still picture that comes alive where there is a script to do it.
 
 A notebook brings its widgets' state, and a view and a still picture for each that it shows (`make execute`
-makes the pictures). In the site the still picture stands as a figure, with caption and alternative text, and
-explorers.js replaces it. Long texts and weights, of which two explorers may hold the same, become files
-that all pages share.
+makes the pictures). In the site each is a figure with a caption. A page without script shows the still
+picture; in any other, explorers.js brings the explorer to life in its place. Long texts and weights, of which
+two explorers may hold the same, become files that all pages share.
 
 A page of text shows an explorer of a notebook through a directive, named by the id of its cell:
 
@@ -21,6 +21,7 @@ import json
 import os
 import re
 import shutil
+import struct
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -92,10 +93,14 @@ def _raw(markup: str) -> nodes.raw:
     return nodes.raw("", markup, format="html")
 
 
-def _mark(model: str, notebook: str = "") -> nodes.raw:
-    """The place in a page at which an explorer comes alive."""
-    of = f' data-notebook="{html.escape(notebook)}"' if notebook else ""
-    return _raw(f'<script type="{VIEW}"{of}>{json.dumps({"model_id": model})}</script>')
+def _still_or_alive(still: list[nodes.Node], png: bytes, model: str, notebook: str = "") -> list[nodes.Node]:
+    """The still picture, which only a page without script loads, and the place for the living explorer."""
+    width, height = struct.unpack(">II", png[16:24])  # how much room it will take, roughly
+    attributes = f' data-ratio="{width} / {height}"'
+    if notebook:
+        attributes += f' data-notebook="{html.escape(notebook)}"'
+    mark = f'<script type="{VIEW}"{attributes}>{json.dumps({"model_id": model})}</script>'
+    return [_raw("<noscript>"), *still, _raw("</noscript>"), _raw(mark)]
 
 
 class StillPictureFirst(SphinxPostTransform):
@@ -115,7 +120,10 @@ class StillPictureFirst(SphinxPostTransform):
                 continue
             view = json.loads(re.search(r"\{.*\}", kinds[VIEW][0].astext(), re.S).group())  # type: ignore[union-attr]
             if "image/png" in kinds:
-                bundle.replace_self([*kinds["image/png"], _mark(view["model_id"])])
+                still = kinds["image/png"]
+                image = next(node for part in still for node in part.findall(nodes.image))
+                png = Path(self.env.srcdir, image["uri"].lstrip("/")).read_bytes()
+                bundle.replace_self(_still_or_alive(still, png, view["model_id"]))
             else:
                 note = nodes.note("", nodes.paragraph("", NEEDS_KERNEL), classes=["needs-kernel"])
                 bundle.replace_self(note)
@@ -139,10 +147,11 @@ class Explorer(SphinxDirective):
             raise self.error(f"{relative} has no executed cell {self.arguments[1]!r} that shows an explorer")
         picture = Path(self.env.app.outdir).parent / "explorers" / f"{self.arguments[1]}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_bytes(base64.b64decode(outputs[0]["image/png"]))
+        picture.write_bytes(png := base64.b64decode(outputs[0]["image/png"]))
         uri = "/" + Path(os.path.relpath(picture, self.env.srcdir)).as_posix()
-        figure = nodes.figure("", nodes.image(uri=uri, alt=self.options["alt"]), classes=["explorer"])
-        figure += _mark(outputs[0][VIEW]["model_id"], relative)
+        still: list[nodes.Node] = [nodes.image(uri=uri, alt=self.options["alt"])]
+        figure = nodes.figure("", classes=["explorer"])
+        figure += _still_or_alive(still, png, outputs[0][VIEW]["model_id"], relative)
         text, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
         figure += nodes.caption("", "", *text)
         self.add_name(figure)
@@ -167,7 +176,8 @@ def _enliven(app: Sphinx, pagename: str, template: str, context: dict, doctree: 
             raise ExtensionError(f"{pagename} shows a widget that is not an explorer, or was not executed")
         label = f"{Path(notebook[1]).stem}-{name}" if notebook else name
         state[label] = files.move_out(known[name])
-        return f'<script type="{VIEW}">{json.dumps({"model_id": label})}</script>'
+        ratio = "".join(re.findall(r' data-ratio="[^"]+"', match[1]))
+        return f'<script type="{VIEW}"{ratio}>{json.dumps({"model_id": label})}</script>'
 
     context["body"] = MARK.sub(prepare, context["body"])
     state |= {name: model for name, model in own.items() if model["model_name"].endswith("LinkModel")}
