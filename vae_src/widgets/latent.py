@@ -18,7 +18,7 @@ class LatentExplorer(Explorer):
     Args:
         vae: With two latents, its networks as in `vae_src.mlp_vae`.
         autoencoder: The same layers without noise and rate, as in `vae_src.mlp_autoencoder`.
-        images: ``[n, 1, 28, 28]``, pixels 0 or 1; some 2,000 are enough for a map.
+        images: ``[n, 1, 28, 28]``, pixels 0 or 1; some 1,500 are enough for a map.
         labels: ``[n]``, the digits that they show.
         traits: Starting values, such as ``z1=0.5``.
 

@@ -19,6 +19,8 @@ class ReparameterizationExplorer(Explorer):
         parameter: θ, by which the gradient is taken: ``"mean"`` or ``"scale"``.
         num_samples: K, the draws that one estimate averages: 1, 2, 4, and so on to 64.
         seed: Of the frozen ε.
+
+    In the book: fig-explorer-reparameterization.
     """
 
     _esm = script("reparameterization")
