@@ -11,7 +11,15 @@ from torch.distributions import Independent, Normal
 from vae_src import models
 from vae_src.distributions import NormalLikelihood
 from vae_src.exact import LinearGaussian
-from vae_src.models import VAE, Autoencoder, LatentVariableModel, conv_vae, mlp_autoencoder, mlp_vae
+from vae_src.models import (
+    VAE,
+    Autoencoder,
+    LatentVariableModel,
+    conv_autoencoder,
+    conv_vae,
+    mlp_autoencoder,
+    mlp_vae,
+)
 from vae_src.objectives import elbo, log_weights, reconstruction
 from vae_src.randomness import seeded
 
@@ -59,6 +67,14 @@ def test_the_autoencoder_has_the_decoder_of_the_vae():
     z = torch.randn(4, 3)
     torch.testing.assert_close(vae.decode(z).mean, plain.decode(z).mean)
     assert plain.encode(torch.zeros(4, *SHAPE)).shape == (4, 3)
+
+
+def test_the_convolutional_autoencoder_has_the_layers_of_its_vae():
+    vae, plain = conv_vae(3, (2,), 5, event_shape=SHAPE), conv_autoencoder(3, (2,), 5, event_shape=SHAPE)
+    assert layers(vae.decoder) == layers(plain.decoder)
+    assert layers(vae.encoder)[:-1] == layers(plain.encoder)[:-1]
+    assert plain.encode(torch.zeros(4, *SHAPE)).shape == (4, 3)
+    assert plain.decode(torch.zeros(4, 3)).mean.shape == (4, *SHAPE)
 
 
 MODELS = {
@@ -176,7 +192,7 @@ def test_impossible_architectures_are_refused():
 # ---------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("make", [mlp_vae, mlp_autoencoder, conv_vae])
+@pytest.mark.parametrize("make", [mlp_vae, mlp_autoencoder, conv_vae, conv_autoencoder])
 @pytest.mark.parametrize(
     ("dtype", "way"),
     [(torch.float64, r"convert them with \.to\(torch\.float32\)"), (torch.uint8, "binarize or rescale them")],
@@ -185,7 +201,7 @@ def test_images_and_codes_of_another_precision_are_refused(make, dtype, way, wit
     model = make(2, event_shape=(1, 4, 4))
     message = rf"weights are torch\.float32 but it was given {dtype} values: {way}"
     plain = without_type_checks(models)
-    owner = plain.Autoencoder if make is mlp_autoencoder else plain.VAE
+    owner = plain.Autoencoder if make in (mlp_autoencoder, conv_autoencoder) else plain.VAE
     for method, x in ((owner.encode, torch.zeros(3, 1, 4, 4)), (owner.decode, torch.zeros(3, 2))):
         with pytest.raises(ValueError, match=message):
             method(model, x.to(dtype))
@@ -197,7 +213,7 @@ def test_mixed_precision_is_left_alone():
         assert model.encode(torch.zeros(3, 1, 4, 4)).mean.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("make", [mlp_vae, mlp_autoencoder, conv_vae])
+@pytest.mark.parametrize("make", [mlp_vae, mlp_autoencoder, conv_vae, conv_autoencoder])
 @pytest.mark.parametrize(("latent", "shape"), [(0, (1, 4, 4)), (-1, (1, 4, 4)), (2, (1, 4, 0)), (2, ())])
 def test_sizes_that_make_no_model_are_refused(make, latent, shape):
     with pytest.raises(ValueError, match="latent_dim and event_shape must be positive"):

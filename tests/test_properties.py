@@ -472,7 +472,7 @@ def test_networks_take_any_leading_axes_and_keep_the_dtype(widths, stages, batch
         assert network(x[:0] if batch_shape else x[None][:0]).numel() == 0
 
 
-@about("conv_encoder", "conv_decoder", "conv_vae")
+@about("conv_encoder", "conv_decoder", "conv_vae", "conv_autoencoder")
 @some
 @given(stages=st.integers(1, 3), halves=st.tuples(sizes, sizes), batch=st.integers(1, 10**6), latent=sizes)
 def test_shapes_hold_at_any_size_without_computing(stages, halves, batch, latent):
@@ -480,9 +480,11 @@ def test_shapes_hold_at_any_size_without_computing(stages, halves, batch, latent
     channels = tuple(range(2, 2 + stages))
     with torch.device("meta"):
         model = vs.conv_vae(latent, channels, 7, None, shape)
+        plain = vs.conv_autoencoder(latent, channels, 7, None, shape)
         assert vs.conv_encoder(7, channels, shape)(torch.empty(batch, *shape)).shape == (batch, 7)
         assert vs.conv_decoder(latent, channels, shape)(torch.empty(batch, latent)).shape == (batch, *shape)
         assert model.decode(model.encode(torch.empty(batch, *shape)).mean).mean.shape == (batch, *shape)
+        assert plain.decode(plain.encode(torch.empty(batch, *shape))).mean.shape == (batch, *shape)
 
 
 @about("conv_encoder", "conv_decoder", "conv_vae", "mlp_vae", "mlp_autoencoder")

@@ -38,7 +38,7 @@ from vae_src.distributions import (
 from vae_src.evaluation import active_units, ais, effective_sample_size, estimate, log_marginal
 from vae_src.exact import Grid, LinearGaussian
 from vae_src.metrics import frechet_distance, precision_recall
-from vae_src.models import VAE, Autoencoder, conv_vae, mlp_autoencoder, mlp_vae
+from vae_src.models import VAE, Autoencoder, conv_autoencoder, conv_vae, mlp_autoencoder, mlp_vae
 from vae_src.networks import conv_decoder, conv_encoder, mlp
 from vae_src.objectives import (
     beta_elbo,
@@ -69,6 +69,7 @@ __all__ = [
     "ais",
     "beta_elbo",
     "binarize",
+    "conv_autoencoder",
     "conv_decoder",
     "conv_encoder",
     "conv_vae",

@@ -178,11 +178,33 @@ def conv_vae(
     encoder = nn.Sequential(
         conv_encoder(hidden_dim, channels, event_shape), NormalHead(hidden_dim, latent_dim)
     )
-    decoder = nn.Sequential(
+    decoder = _conv_decoder(latent_dim, channels, likelihood, event_shape)
+    return VAE(encoder, decoder, StandardNormal(latent_dim))
+
+
+def conv_autoencoder(
+    latent_dim: int = 20,
+    channels: Sequence[int] = (16, 32),
+    hidden_dim: int = 128,
+    likelihood: nn.Module | None = None,
+    event_shape: Sequence[int] = IMAGE_SHAPE,
+) -> Autoencoder:
+    """Build the autoencoder with the layers of `conv_vae`: its encoder emits a point instead of q(z|x)."""
+    _require_sizes(latent_dim, event_shape)
+    encoder = nn.Sequential(
+        conv_encoder(hidden_dim, channels, event_shape), nn.Linear(hidden_dim, latent_dim)
+    )
+    return Autoencoder(encoder, _conv_decoder(latent_dim, channels, likelihood, event_shape))
+
+
+def _conv_decoder(
+    latent_dim: int, channels: Sequence[int], likelihood: nn.Module | None, event_shape: Sequence[int]
+) -> nn.Sequential:
+    """Mirror the encoder's stages, and read what comes out as a distribution."""
+    return nn.Sequential(
         conv_decoder(latent_dim, tuple(reversed(channels)), event_shape),
         likelihood or BernoulliLikelihood(),
     )
-    return VAE(encoder, decoder, StandardNormal(latent_dim))
 
 
 def _mlp_decoder(

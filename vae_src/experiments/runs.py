@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from vae_src.distributed import rank
 from vae_src.distributions import NormalLikelihood
 from vae_src.evaluation import active_units, estimate, log_marginal
 from vae_src.experiments.records import checkpoint_path
-from vae_src.models import VAE, conv_vae, mlp_autoencoder, mlp_vae
+from vae_src.models import VAE, conv_autoencoder, conv_vae, mlp_autoencoder, mlp_vae
 from vae_src.networks import Flatten, mlp
 from vae_src.objectives import elbo, rate_distortion, reconstruction
 from vae_src.randomness import seeded
@@ -76,6 +77,24 @@ RUNS = {
         monitor=None,
     ),
 }
+# Chapter 1: grey pixels and a squared error (a Gaussian with σ = 1), for three sizes of the code.
+for size in (2, 8, 32):
+    RUNS[f"autoencoder-mlp-{size}d"] = Run(
+        f"What does an MLP rebuild from {size} numbers?",
+        partial(mlp_autoencoder, size, (256, 128), NormalLikelihood()),
+        TrainConfig(num_epochs=40, learning_rate=2e-3, schedule=cosine),
+        objective=reconstruction,
+        monitor=None,
+        prepare=rescale,
+    )
+    RUNS[f"autoencoder-conv-{size}d"] = Run(
+        f"What do convolutions rebuild from {size} numbers?",
+        partial(conv_autoencoder, size, (16, 32), 128, NormalLikelihood()),
+        TrainConfig(num_epochs=12, learning_rate=2e-3, schedule=cosine),
+        objective=reconstruction,
+        monitor=None,
+        prepare=rescale,
+    )
 
 
 def train(name: str, data: ImageData) -> dict[str, Any]:
