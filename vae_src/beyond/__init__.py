@@ -1,0 +1,1 @@
+"""Models beside and beyond the VAE, one per file; each stands on the core alone."""
