@@ -99,37 +99,73 @@
     el.style.aspectRatio = "";
   }
 
-  async function start() {
-    const entries = {};
+  // What is far below the reader waits until it comes near: a page with many explorers opens as fast as one
+  // with a single one.
+  function whenNear(el, report) {  // calls report(false) at once if it is not near yet, and report(true) when it is
+    if (!window.IntersectionObserver) return report(true);
+    const watch = new IntersectionObserver((seen) => {
+      const near = seen.some((entry) => entry.isIntersecting);
+      if (near) watch.disconnect();
+      report(near);
+    }, { rootMargin: "800px 0px" });
+    watch.observe(el);
+  }
+
+  function allModels() {  // each filled when it is first asked for, together with those that it is linked with
+    const entries = {}, filling = {}, links = [];
     for (const tag of document.querySelectorAll(TYPE("state"))) Object.assign(entries, JSON.parse(tag.textContent).state);
-    const models = {}, places = [];
-    for (const mark of document.querySelectorAll(TYPE("view"))) {
-      const id = JSON.parse(mark.textContent).model_id;
-      if (entries[id]?.model_name === "AnyModel") places.push({ mark, id, el: roomFor(mark) });
-    }
-    for (const [id, entry] of Object.entries(entries))
-      if (entry.model_name === "AnyModel") models[id] = filled(entry);
+    const isExplorer = (id) => entries[id]?.model_name === "AnyModel";
     for (const { model_name: kind, state } of Object.values(entries)) {
       if (!/^(Directional)?LinkModel$/.test(kind)) continue;
-      const [[a, from], [b, to]] = [state.source, state.target].map(([r, trait]) => [models[nameOf(r)], trait]);
-      if (!a || !b) continue;  // linked with something that only a kernel shows
-      const [source, target] = await Promise.all([a, b]);
-      const forth = () => target.set(to, source.get(from));
-      source.on(`change:${from}`, forth);
-      if (kind === "LinkModel") target.on(`change:${to}`, () => source.set(from, target.get(to)));
-      forth();
-    }
-    await Promise.all(places.map(async ({ mark, el, id }) => {
-      try {
-        await show(el, await models[id]);
-      } catch (error) {  // what a page without script shows
-        el.remove();
-        const still = mark.previousElementSibling;
-        if (still?.matches("noscript")) still.outerHTML = still.textContent;
-        console.error("An explorer could not start:", error);
+      const ends = [state.source, state.target].map(([reference, trait]) => ({ id: nameOf(reference), trait }));
+      if (ends.every(({ id }) => isExplorer(id))) links.push({ ends, both: kind === "LinkModel", tied: false });
+    }  // else linked with something that only a kernel shows
+    const model = (id) => filling[id] ??= filled(entries[id]);
+    async function withLinks(id) {
+      for (const link of links.filter(({ ends }) => ends.some((end) => end.id === id))) {
+        if (link.tied) continue;
+        link.tied = true;
+        const [source, target] = link.ends;
+        const [a, b] = await Promise.all([withLinks(source.id), withLinks(target.id)]);
+        const forth = () => b.set(target.trait, a.get(source.trait));
+        a.on(`change:${source.trait}`, forth);
+        if (link.both) b.on(`change:${target.trait}`, () => a.set(source.trait, b.get(target.trait)));
+        forth();
       }
-    }));
-    document.documentElement.dataset.explorers = "ready";
+      return model(id);
+    }
+    return { isExplorer, withLinks };
+  }
+
+  const stillOf = (mark) => mark.previousElementSibling;
+  function standIn({ mark, el }) {  // what a page without script shows
+    el.hidden = true;
+    if (stillOf(mark)?.matches("noscript")) mark.insertAdjacentHTML("beforebegin", stillOf(mark).textContent);
+  }
+
+  async function come({ mark, el, id }, { withLinks }) {
+    try {
+      const model = await withLinks(id);
+      if (el.hidden) { el.hidden = false; stillOf(mark).remove(); }  // it was printed before
+      await show(el, model);
+    } catch (error) {
+      standIn({ mark, el });
+      console.error("An explorer could not start:", error);
+    }
+  }
+
+  async function start() {
+    const models = allModels();
+    const places = [...document.querySelectorAll(TYPE("view"))]
+      .map((mark) => ({ mark, id: JSON.parse(mark.textContent).model_id }))
+      .filter(({ id }) => models.isExplorer(id));
+    for (const place of places) place.el = roomFor(place.mark);
+    addEventListener("beforeprint", () => places.filter(({ coming, el }) => !coming && !el.hidden).forEach(standIn));
+    await Promise.all(places.map((place) => new Promise((looked) => whenNear(place.el, (near) => {
+      if (near) place.coming = come(place, models);
+      looked(place.coming);
+    }))));
+    document.documentElement.dataset.explorers = "ready";  // those that are near
   }
 
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", start); else start();
