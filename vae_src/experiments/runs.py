@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae_src.beyond.made import MADE
 from vae_src.checkpoints import load_weights, save_weights
 from vae_src.data import ImageData, binarize, rescale
 from vae_src.distributed import rank
@@ -34,6 +35,11 @@ class Run:
     objective: Objective = elbo
     monitor: Monitor | None = rate_distortion
     prepare: Prepare = binarize
+
+
+def log_prob(model: MADE, x: Tensor) -> Tensor:
+    """What a model without latents maximises: log p(x) itself."""
+    return model.log_prob(x)
 
 
 def _gaussian(learn_scale: bool) -> VAE:
@@ -74,6 +80,13 @@ RUNS = {
         lambda: mlp_autoencoder(2, (256, 128)),
         TrainConfig(num_epochs=40, learning_rate=2e-3, schedule=cosine),
         objective=reconstruction,
+        monitor=None,
+    ),
+    "mnist-made": Run(
+        "How probable are digits to a model without latents, which predicts pixel after pixel?",
+        lambda: MADE((500,)),
+        TrainConfig(num_epochs=80, learning_rate=2e-3, schedule=cosine),
+        objective=log_prob,
         monitor=None,
     ),
 }
