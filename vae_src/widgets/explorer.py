@@ -45,6 +45,21 @@ def floats(values: Any) -> bytes:
     return array(values).astype("<f4").tobytes()
 
 
+def digits_of(labels: Any, count: int) -> np.ndarray:
+    """Return one digit for each of some images, as bytes.
+
+    Raises:
+        ValueError: If there is not one label from 0 to 9 for each.
+    """
+    classes = array(labels).ravel()
+    if count != len(classes) or not np.isin(classes, range(10)).all():
+        raise ValueError(
+            f"labels must name a digit from 0 to 9 for each of the {count} images; "
+            f"here are {len(classes)}: {np.unique(classes).tolist()}"
+        )
+    return classes.astype(np.uint8)
+
+
 def encoded(model: Any, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Encode labelled digits with a VAE of two latents.
 
@@ -54,17 +69,12 @@ def encoded(model: Any, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarra
     Raises:
         ValueError: If there is not one label from 0 to 9 for each image, or there are other than two latents.
     """
-    classes = array(labels).ravel()
-    if len(images) != len(classes) or not np.isin(classes, range(10)).all():
-        raise ValueError(
-            f"labels must name a digit from 0 to 9 for each of the {len(images)} images; "
-            f"here are {len(classes)}: {np.unique(classes).tolist()}"
-        )
+    classes = digits_of(labels, len(images))
     q_z = model.encode(images)
     mean, scale = array(q_z.mean), array(q_z.stddev)
     if mean.shape[-1] != 2:
         raise ValueError(f"the map is a plane: the VAE must have 2 latents, not {mean.shape[-1]}")
-    return np.concatenate([mean, scale], axis=1), classes.astype(np.uint8)
+    return np.concatenate([mean, scale], axis=1), classes
 
 
 class Number(traitlets.CFloat):  # without [float, Any], which traitlets 5.7 does not know

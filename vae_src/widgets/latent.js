@@ -1,5 +1,6 @@
 import { medians, paintPoints, paintText, PALETTE, spread } from "./map.js";
 import { bytesOf, floatsOf, forward, logAggregate, logNormal, unpackNetwork } from "./maths.js";
+import { ellipse, fitGaussian, nearest, paintHandle } from "./plane.js";
 import { assign, color, draggable, fitCanvas, heard, isDark, nice, paintImage, repaint, slider, stage } from "./stage.js";
 
 const FRAMES = 9;  // pictures along the path
@@ -16,27 +17,6 @@ export function squareAround(points, stride) {
   return { middle: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2], half };
 }
 
-/** The index of the point nearest to (z1, z2), and its distance. */
-export function nearest(z1, z2, points, stride) {
-  let index = 0, least = Infinity;
-  for (let i = 0; i < points.length / stride; i++) {
-    const distance = Math.hypot(points[stride * i] - z1, points[stride * i + 1] - z2);
-    if (distance < least) [index, least] = [i, distance];
-  }
-  return { index, distance: least };
-}
-
-/** The Gaussian with the mean and covariance of points in the plane. */
-export function fitGaussian(points) {
-  const n = points.length / 2, mean = [0, 0], covariance = [0, 0, 0];
-  for (let i = 0; i < points.length; i++) mean[i % 2] += points[i] / n;
-  for (let i = 0; i < points.length; i += 2) {
-    const a = points[i] - mean[0], b = points[i + 1] - mean[1];
-    [a * a, a * b, b * b].forEach((term, k) => { covariance[k] += term / (n - 1); });
-  }
-  return { mean, covariance };
-}
-
 /** The log-density of a Gaussian in the plane, in nats; the covariance is [var₁, cov, var₂]. */
 export function logGaussian(z1, z2, { mean, covariance: [a, b, c] }) {
   const x = z1 - mean[0], y = z2 - mean[1], determinant = a * c - b * b;
@@ -46,15 +26,6 @@ export function logGaussian(z1, z2, { mean, covariance: [a, b, c] }) {
 
 /** The place after a share of the straight way from one place to another. */
 export const between = (from, to, share) => [0, 1].map((axis) => (1 - share) * from[axis] + share * to[axis]);
-
-/** Points on the ellipse at two standard deviations of a Gaussian in the plane. */
-export function ellipse({ mean, covariance: [a, b, c] }, count = 90) {
-  const l11 = Math.sqrt(a), l21 = b / l11, l22 = Math.sqrt(c - l21 * l21);  // Cholesky
-  return Array.from({ length: count }, (_, i) => {
-    const angle = 2 * Math.PI * i / count, u = 2 * Math.cos(angle), v = 2 * Math.sin(angle);
-    return [mean[0] + l11 * u, mean[1] + l21 * u + l22 * v];
-  });
-}
 
 // --- the page ------------------------------------------------------------------------------------
 
@@ -253,18 +224,8 @@ function render({ model: shared, el }) {
       context.fillStyle = color(root, "paper");
       context.fillText(name, x, y + 1);
     }
-    context.beginPath();
-    context.arc(...here, 8, 0, 7);
-    context.fillStyle = color(root, "decoder");
-    context.fill();
-    context.lineWidth = 2.5;
-    context.strokeStyle = color(root, "paper");
-    context.stroke();
-    context.lineWidth = 1;
-    context.strokeStyle = color(root, "text");
-    context.beginPath();
-    context.arc(...here, 9.5, 0, 7);
-    context.stroke();
+    const [fill, paper, text] = ["decoder", "paper", "text"].map((name) => color(root, name));
+    paintHandle(context, here, { fill, paper, text });
   }
 
   let filmed = "";

@@ -11,7 +11,13 @@ import numpy as np
 
 LARGEST = 2**11 - 1  # of a 12-bit integer with a sign
 # What each layer without weights does in the page. Pictures and codes are flat lists of numbers there.
-OPERATIONS = {"Flatten": [], "Unflatten": [], "ReLU": ["relu"], "BernoulliLikelihood": ["sigmoid"]}
+OPERATIONS = {
+    "Flatten": [],
+    "Unflatten": [],
+    "ReLU": ["relu"],
+    "BernoulliLikelihood": ["sigmoid"],
+    "NormalLikelihood": [],  # a Gaussian's mean is what the layer is given
+}
 
 
 def pack(network: Iterable[Any]) -> tuple[bytes, list[dict[str, Any]]]:
@@ -20,7 +26,7 @@ def pack(network: Iterable[Any]) -> tuple[bytes, list[dict[str, Any]]]:
     Args:
         network: A `torch.nn.Sequential` of linear layers, ReLU, and the heads of `vae_src.distributions`.
             From a `NormalHead` the page computes the means, followed by the standard deviations; from a
-            `BernoulliLikelihood`, each pixel's probability.
+            `BernoulliLikelihood`, each pixel's probability, and from a `NormalLikelihood` each pixel's mean.
 
     Returns:
         The bytes, and the layers in order: ``{"op": "linear", "rows", "columns", "at", "scale", "bias"}``,
