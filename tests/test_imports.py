@@ -47,6 +47,7 @@ MAY_REQUIRE = {
     "data": {"numpy"},
     "downloads": {"numpy", "torchvision"},
     "training": {"tqdm"},
+    "variational": {"tqdm"},
     "checks": {"IPython"},
     "plotting": {"numpy", "matplotlib"},
     "widgets": {"numpy", "anywidget", "traitlets"},
