@@ -1,4 +1,4 @@
-"""Tests of metrics.py: precision and recall against loops and an overlap that is known."""
+"""Tests of metrics.py: shares against loops and overlaps that are known, angles against SciPy's."""
 
 import itertools
 import math
@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import subspace_angles
 
-from vae_src.metrics import frechet_distance, precision_recall
+from vae_src.metrics import frechet_distance, is_unsure, precision_recall, principal_angles
 from vae_src.randomness import seeded
 
 
@@ -119,3 +120,66 @@ def test_one_feature_is_enough():
     real, fake = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [5.0]])
     # Gaussians N(1, 2) and N(3, 8): (1 − 3)² + (√2 − √8)² = 6
     assert frechet_distance(real, fake) == pytest.approx(6.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    features=st.integers(2, 12),
+    counts=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    size=st.sampled_from([1e-9, 1e-4, 0.1, 1.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_principal_angles_are_scipys(features, counts, size, seed):
+    first, second = (min(count, features) for count in counts)
+    with seeded(seed):
+        a, noise = torch.randn(features, first).double(), torch.randn(features, second).double()
+    b = noise if first != second else a @ torch.randn(first, first).double() + size * noise
+    if min(torch.linalg.svdvals(m).min() for m in (a, b)) < 1e-3:
+        return
+    found, expected = principal_angles(a, b), subspace_angles(a.numpy(), b.numpy())[::-1]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-7)  # SciPy's own error where spaces meet
+
+
+def test_principal_angles_of_tilted_planes():
+    # The plane of the first two axes of four, and itself tilted by 0.3 and by 1e-8 towards the other two.
+    flat = torch.eye(4).double()[:, :2]
+    tilted = torch.tensor([[math.cos(0.3), 0], [0, math.cos(1e-8)], [math.sin(0.3), 0], [0, math.sin(1e-8)]])
+    angles = principal_angles(flat, tilted.double())
+    assert angles.tolist() == pytest.approx([1e-8, 0.3], rel=1e-6)
+    assert principal_angles(tilted.double(), flat).tolist() == pytest.approx(angles.tolist())
+    assert principal_angles(flat, flat[:, :1] + flat[:, 1:]).tolist() == pytest.approx([0.0], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (torch.ones(3, 2), torch.eye(3), "the 2 columns in 3 dimensions are not"),
+        (torch.rand(2, 3), torch.eye(2), "the 3 columns in 2 dimensions are not"),
+        (torch.zeros(3, 0), torch.eye(3), "the 0 columns in 3 dimensions are not"),
+        (torch.full((3, 1), math.nan), torch.eye(3), "a or b holds NaN"),
+    ],
+)
+def test_principal_angles_refuse_what_spans_nothing(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        principal_angles(a, b)
+
+
+def test_is_unsure_around_the_threshold():
+    shares = torch.tensor([[0.91, 0.09], [0.89, 0.11], [0.5, 0.5], [0.05, 0.95]]).double()
+    assert is_unsure(shares.log()).tolist() == [0, 1, 1, 0]
+    assert is_unsure(shares.log() - 800).tolist() == [0, 1, 1, 0]
+    assert is_unsure(shares.log(), threshold=0.93).tolist() == [1, 1, 1, 0]
+    assert is_unsure(shares.log(), threshold=0.5).tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("logits", "threshold", "message"),
+    [
+        (torch.tensor([[0.0, math.nan]]), 0.9, "must be finite"),
+        (torch.zeros(4, 2), 90.0, "threshold is a probability, .* not 90"),
+        (torch.zeros(4, 2), 0.0, "threshold is a probability"),
+    ],
+)
+def test_is_unsure_refuses_what_is_no_opinion(logits, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        is_unsure(logits, threshold)

@@ -15,6 +15,7 @@ from vae_src import plotting
 from vae_src.plotting import (
     COLORS,
     DIGIT_COLORS,
+    frame_images,
     learning_curves,
     posterior_map,
     scatter_codes,
@@ -105,6 +106,17 @@ def test_images_are_shown_clipped_and_labelled_beside_their_rows():
         assert top <= tick <= top + 4  # beside its row
     assert len(ax.get_xticks()) == 0
     assert save(ax)
+
+
+def test_frames_surround_the_images_that_are_named():
+    ax = plt.figure().subplots()
+    show_images(ax, np.zeros((5, 1, 8, 8)), columns=3)
+    frame_images(ax, np.array([0, 1, 0, 0, 1]), columns=3, size=8)
+    save(ax)
+    found = [(patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
+    # image 1 is the second of the first row, image 4 the second of the second: rows and columns are 10 apart
+    assert found == [((9, -1), 9, 9), ((9, 9), 9, 9)]
+    assert {patch.get_edgecolor()[:3] for patch in ax.patches} == {to_rgb(COLORS["gap"])}
 
 
 def test_ink_is_dark_on_light_paper():

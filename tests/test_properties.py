@@ -728,6 +728,42 @@ def test_precision_and_recall_are_shares_that_trade_places(counts, features, k, 
     assert vs.precision_recall(torch.cat([dense, real + 100]), dense + 0.1, k).precision == 0
 
 
+@about("principal_angles")
+@some
+@given(features=st.integers(4, 8), counts=st.tuples(sizes, sizes), dtype=dtypes, seed=seeds)
+def test_principal_angles_belong_to_the_spaces_alone(features, counts, dtype, seed):
+    a, b = (normal(seed + k, features, count, dtype=dtype) for k, count in enumerate(counts))
+    mix = torch.linalg.qr(normal(seed + 2, counts[0], counts[0], dtype=dtype)).Q
+    turn = torch.linalg.qr(normal(seed + 3, features, features, dtype=dtype)).Q
+    assume(min(torch.linalg.svdvals(m).min() for m in (a, b)) > 0.05)
+    found, small = vs.principal_angles(a, b), partial(pytest.approx, abs=2e-3 if dtype != F64 else 1e-6)
+    assert len(found) == min(counts)
+    assert found.tolist() == sorted(found.tolist())
+    assert found[0] >= 0
+    assert found[-1] <= math.pi / 2
+    assert vs.principal_angles(b, a).tolist() == small(found.tolist())
+    assert vs.principal_angles(3 * a @ mix, b).tolist() == small(found.tolist())
+    assert vs.principal_angles(turn @ a, turn @ b).tolist() == small(found.tolist())
+    assert vs.principal_angles(a, torch.cat([a, b], 1)[:, : counts[0]]).tolist() == small([0] * counts[0])
+
+
+@about("is_unsure")
+@some
+@given(
+    n=st.integers(1, 9), classes=st.integers(2, 10), shift=st.floats(-50, 50), dtype=dtypes, seed=seeds
+)
+def test_a_classifier_is_surer_the_lower_the_bar(n, classes, shift, dtype, seed):
+    logits = 3 * normal(seed, n, classes, dtype=dtype)
+    found = [vs.is_unsure(logits, bar) for bar in (0.1, 0.5, 0.9, 1.0)]
+    for low, high in itertools.pairwise(found):
+        assert (low <= high).all()
+    assert set(found[2].tolist()) <= {0, 1}
+    assert found[2].dtype == dtype
+    assert vs.is_unsure(logits.flip(1)).equal(found[2])
+    assert vs.is_unsure(100 * logits.argsort(1).to(dtype)).sum() == 0
+    assert vs.is_unsure(torch.full_like(logits, shift)).sum() == n
+
+
 # ---------------------------------------------------------------- data
 
 
@@ -973,6 +1009,12 @@ def misuses() -> dict[str, Callable]:
         {"frechet": vs.frechet_distance, "precision": vs.precision_recall}.items(), others.items()
     ):
         cases[f"{name} of three and {what} features"] = partial(judge, three, features)
+    for what, other in {"flat": three[:, 0], "short": three[:4], "NaN": nan, "equal": 0 * three + 1}.items():
+        cases[f"angles of {what} columns"] = partial(vs.principal_angles, three, other)
+    cases["angles of no columns"] = partial(vs.principal_angles, three, three[:, :0])
+    for what, logits in {"flat": three[:, 0], "NaN": nan}.items():
+        cases[f"unsure of {what} logits"] = partial(vs.is_unsure, logits)
+    cases["unsure below 90 of 1"] = partial(vs.is_unsure, three, 90)
     cases["units of NaN"] = partial(vs.active_units, models["mlp"], inputs["NaN"])
     for what, log_w in {"none": three[:0], "NaN": nan, "no weight": three - math.inf}.items():
         cases[f"effective size of {what}"] = partial(vs.effective_sample_size, log_w)

@@ -37,7 +37,7 @@ from vae_src.distributions import (
 )
 from vae_src.evaluation import active_units, ais, effective_sample_size, estimate, log_marginal
 from vae_src.exact import Grid, LinearGaussian
-from vae_src.metrics import frechet_distance, precision_recall
+from vae_src.metrics import frechet_distance, is_unsure, precision_recall, principal_angles
 from vae_src.models import VAE, Autoencoder, conv_autoencoder, conv_vae, mlp_autoencoder, mlp_vae
 from vae_src.networks import conv_decoder, conv_encoder, mlp
 from vae_src.objectives import (
@@ -81,6 +81,7 @@ __all__ = [
     "fashion",
     "fit",
     "frechet_distance",
+    "is_unsure",
     "iwae_bound",
     "kl",
     "load",
@@ -92,6 +93,7 @@ __all__ = [
     "mlp_vae",
     "mnist",
     "precision_recall",
+    "principal_angles",
     "rate_distortion",
     "reconstruction",
     "rescale",

@@ -1,4 +1,4 @@
-"""Judging samples: how many look like data, and how much of the data they reach."""
+"""Judging samples and codes: how many look like data, how much of the data they reach, where codes lie."""
 
 from typing import NamedTuple
 
@@ -105,3 +105,73 @@ def _matrix_root(covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """Symmetric square root of a positive semi-definite matrix."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+def principal_angles(
+    a: Float[Tensor, "features first"], b: Float[Tensor, "features second"]
+) -> Float[Tensor, " angles"]:
+    r"""Principal angles between the spaces that the columns of two matrices span, in radians.
+
+    .. math:: \cos\theta_j = \text{the singular values of } Q_a^\top Q_b
+
+    with orthonormal bases :math:`Q_a` and :math:`Q_b`. All angles are 0 where one space holds the other.
+
+    Args:
+        a: One vector per column, linearly independent.
+        b: The same, in as many dimensions.
+
+    Returns:
+        Angles between 0 and π/2, ascending, as many as the smaller space has dimensions.
+
+    Raises:
+        ValueError: If the rows do not agree, or the columns of one matrix are not independent.
+
+    Reference: Björck & Golub (1973), doi:10.1090/S0025-5718-1973-0348991-3. In the book: eq-ae-angles.
+    """
+    if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
+        raise ValueError(
+            "a and b need one vector per column, in the same number of dimensions, "
+            f"got shapes {list(a.shape)} and {list(b.shape)}"
+        )
+    large, small = (_orthonormal(m.double()) for m in ((a, b) if a.shape[1] >= b.shape[1] else (b, a)))
+    overlap = large.T @ small
+    cosines = torch.linalg.svdvals(overlap)
+    sines = torch.linalg.svdvals(small - large @ overlap).flip(0)
+    return torch.atan2(sines, cosines)  # the sine is exact for small angles, the cosine for large ones
+
+
+def _orthonormal(columns: Float[Tensor, "features count"]) -> Float[Tensor, "features count"]:
+    """Orthonormal basis of the columns' span."""
+    features, count = columns.shape
+    if not columns.isfinite().all():
+        raise ValueError("a or b holds NaN or infinite numbers")
+    if not 1 <= torch.linalg.matrix_rank(columns) == count:
+        raise ValueError(f"the {count} columns in {features} dimensions are not linearly independent")
+    return torch.linalg.qr(columns).Q
+
+
+def is_unsure(logits: Float[Tensor, "batch classes"], threshold: float = 0.9) -> Float[Tensor, " batch"]:
+    r"""Whether a classifier finds no class as probable as a threshold, 1 or 0 for each picture.
+
+    .. math:: \big[\max_y p(y \mid x) < \tau\big]
+
+    Its mean is a share: of random draws, how many decode to something between the classes. One-sided: of
+    pictures that belong to no class at all the classifier may be sure, too.
+
+    Args:
+        logits: The classifier's, one picture per row.
+        threshold: τ, a probability.
+
+    Returns:
+        1 for each picture that the classifier is unsure of, else 0.
+
+    Raises:
+        ValueError: If there is not one row of finite logits per picture, or τ is not between 0 and 1.
+
+    In the book: eq-ae-unsure.
+    """
+    if logits.ndim != 2 or not logits.isfinite().all():
+        raise ValueError(f"logits must be finite, one picture per row, got shape {list(logits.shape)}")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold is a probability, above 0 and at most 1, not {threshold}")
+    return (logits.softmax(1).amax(1) < threshold).to(logits.dtype)

@@ -43,7 +43,7 @@ class Autoencoder(nn.Module):
         encoder: From ``[batch, *event]`` to codes ``[batch, latent]``.
         decoder: From codes to a distribution over images; its mean is the reconstruction.
 
-    Reference: Hinton & Salakhutdinov (2006), doi:10.1126/science.1127647.
+    Reference: Hinton & Salakhutdinov (2006), doi:10.1126/science.1127647. In the book: eq-ae-loss.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module):

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 COLORS = {
     "data": "#4D4D4D",
@@ -79,6 +79,23 @@ def show_images(
     ax.set_yticks([(height + 2) * k + height / 2 for k in range(len(rows))], rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
+
+
+def frame_images(ax: Axes, which: np.ndarray, columns: int, size: int = 28, gap: int = 2) -> None:
+    """Put a frame in the colour of a gap around some images of a sheet that `show_images` drew.
+
+    Args:
+        ax: Where the sheet was drawn.
+        which: ``[n]``, true for each image that gets a frame, in the order of the images.
+        columns: Images per row, as in `show_images`.
+        size: Height and width of an image, in pixels.
+        gap: Pixels between neighbours, as in `tile`.
+    """
+    for k in np.flatnonzero(_array(which)):
+        row, column = divmod(int(k), columns)
+        corner = (column * (size + gap) - 1, row * (size + gap) - 1)
+        edge = {"ec": COLORS["gap"], "lw": 1.8, "clip_on": False}
+        ax.add_patch(Rectangle(corner, size + 1, size + 1, fill=False, **edge))
 
 
 def learning_curves(
