@@ -34,6 +34,7 @@ import json
 import torch
 
 import vae_src as vs
+from vae_src.experiments.runs import digit_classifier
 from vae_src.trained import load_trained
 from vae_src.widgets import *
 
@@ -41,13 +42,18 @@ vae = vs.mlp_vae(latent_dim=2, hidden_dims=(256, 128))
 autoencoder = vs.mlp_autoencoder(latent_dim=2, hidden_dims=(256, 128))
 load_trained(vae, "mnist-2d-vae")
 load_trained(autoencoder, "mnist-2d-autoencoder")
+judge = digit_classifier()
+load_trained(judge, "digit-classifier")
 test = vs.sample("mnist").test
 x, labels = vs.binarize(test.images, torch.Generator().manual_seed(0))[:200], test.labels[:200]
 """
 CALLS = {
+    "CodeExplorer": "CodeExplorer(autoencoder, judge, x, labels)",
+    "DivergenceExplorer": "DivergenceExplorer(left_weight=0.3)",
     "DrawADigit": "DrawADigit(vae, x, labels)",
     "EvidenceBar": "EvidenceBar(decoder='square')",
     "LatentExplorer": "LatentExplorer(vae, autoencoder, x, labels, z1=0.5)",
+    "MixtureExplorer": "MixtureExplorer(torch.stack([x.mean((1, 2, 3)), x[..., :9].mean((1, 2, 3))], 1))",
     "ReparameterizationExplorer": "ReparameterizationExplorer(scale=0.5)",
 }
 
