@@ -84,6 +84,49 @@ def test_at_its_maximum_it_is_scikit_learns_pca():
     np.testing.assert_allclose(found, pca.score_samples(data), atol=1e-9)
 
 
+@pytest.mark.parametrize("latent_dim", [1, 2, 4])
+def test_the_fit_is_scikit_learns(latent_dim):
+    with seeded(5):
+        data = (torch.randn(300, D) @ torch.randn(D, D)).double()
+    fitted = LinearGaussian.fit(data, latent_dim)
+    pca = PCA(n_components=latent_dim, svd_solver="full").fit(data.numpy())
+    scale = 299 / 300  # scikit-learn divides by N - 1, which is not where the likelihood is largest
+    np.testing.assert_allclose(fitted.scale**2, pca.noise_variance_ * scale, rtol=1e-10)
+    covariance = fitted.marginal().covariance_matrix
+    np.testing.assert_allclose(covariance, pca.get_covariance() * scale, atol=1e-10)
+    np.testing.assert_allclose(fitted.offset, pca.mean_, atol=1e-12)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_the_fit_is_a_maximum(latent_dim):
+    with seeded(6):
+        data = (torch.randn(200, D) @ torch.randn(D, D)).double()
+    best = LinearGaussian.fit(data, latent_dim)
+    parameters = [best.weight, best.offset, torch.tensor(best.scale, dtype=torch.float64)]
+    leaves = [p.clone().requires_grad_() for p in parameters]
+    covariance = leaves[0] @ leaves[0].T + leaves[2] ** 2 * torch.eye(D).double()
+    marginal = torch.distributions.MultivariateNormal(leaves[1], covariance)
+    marginal.log_prob(data).mean().backward()
+    for leaf in leaves:
+        assert leaf.grad is not None
+        assert leaf.grad.abs().max() < 1e-10
+    top = best.log_marginal(data).mean()
+    for seed in range(20):
+        with seeded(seed):
+            weight, offset = (p + 0.05 * torch.randn(p.shape).double() for p in parameters[:2])
+            scale = best.scale * (1 + 0.1 * torch.randn(()).item())
+        assert LinearGaussian(weight, offset, scale).log_marginal(data).mean() < top
+
+
+def test_a_fit_that_cannot_be_is_refused(x):
+    with pytest.raises(ValueError, match="latent_dim must lie between 1 and 4, below the number of features"):
+        LinearGaussian.fit(x, D)
+    with pytest.raises(ValueError, match="no variance outside 3 dimensions, so σ would be 0"):
+        LinearGaussian.fit(x[:3], 3)
+    with pytest.raises(ValueError, match="at least two examples, all finite"):
+        LinearGaussian.fit(torch.full((3, D), float("nan")), 1)
+
+
 def test_it_can_be_handed_to_the_objectives(model):
     assert isinstance(model, LatentVariableModel)
 

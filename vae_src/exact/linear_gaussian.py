@@ -42,6 +42,38 @@ class LinearGaussian:
         self.offset = offset
         self.scale = scale
 
+    @classmethod
+    def fit(cls, x: Float[Tensor, "batch features"], latent_dim: int) -> "LinearGaussian":
+        r"""Find the maximum-likelihood model of some data, in closed form.
+
+        .. math:: \sigma^2 = \frac{1}{D - d} \sum_{j > d} \lambda_j, \qquad
+                  W = U_d\, (\Lambda_d - \sigma^2 I)^{1/2}
+
+        The λ are the eigenvalues of the data's covariance, largest first, and U their eigenvectors: W spans
+        the principal subspace, and σ² is the mean variance outside it.
+
+        Args:
+            x: Data, one example per row.
+            latent_dim: d, at least 1 and below the number of features.
+
+        Raises:
+            ValueError: If the data are unusable, ``latent_dim`` is out of range, or the data have no variance
+                outside d dimensions, so that the likelihood grows without limit as σ falls to 0.
+
+        Reference: Tipping & Bishop (1999), doi:10.1111/1467-9868.00196, section 3.
+        In the book: eq-lvm-ppca-fit.
+        """
+        _require_fittable(x, latent_dim)
+        values, vectors = torch.linalg.eigh(x.T.cov(correction=0))
+        variance = values[:-latent_dim].mean()
+        if not variance > 1e-10 * values[-1]:
+            raise ValueError(
+                f"the data have no variance outside {latent_dim} dimensions, so σ would be 0: take a smaller "
+                "latent_dim, more data, or add a little noise"
+            )
+        principal, above = vectors[:, -latent_dim:].flip(1), values[-latent_dim:].flip(0) - variance
+        return cls(principal * above.clamp(min=0).sqrt(), x.mean(0), variance.sqrt().item())
+
     @property
     def prior(self) -> MultivariateNormal:
         """p(z) = N(0, I)."""
@@ -77,3 +109,14 @@ class LinearGaussian:
     def encode(self, x: Float[Tensor, "batch features"]) -> MultivariateNormal:
         """Return the exact posterior, in the place where a VAE has its encoder."""
         return self.posterior(x)
+
+
+def _require_fittable(x: Tensor, latent_dim: int) -> None:
+    """Raise unless the data are finite and d leaves a direction for the noise."""
+    if len(x) < 2 or not x.isfinite().all():
+        raise ValueError(f"x needs at least two examples, all finite, one per row; got shape {list(x.shape)}")
+    if not 1 <= latent_dim < x.shape[1]:
+        raise ValueError(
+            f"latent_dim must lie between 1 and {x.shape[1] - 1}, below the number of features, "
+            f"not {latent_dim}"
+        )
