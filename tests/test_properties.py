@@ -749,9 +749,7 @@ def test_principal_angles_belong_to_the_spaces_alone(features, counts, dtype, se
 
 @about("is_unsure")
 @some
-@given(
-    n=st.integers(1, 9), classes=st.integers(2, 10), shift=st.floats(-50, 50), dtype=dtypes, seed=seeds
-)
+@given(n=st.integers(1, 9), classes=st.integers(2, 10), shift=st.floats(-50, 50), dtype=dtypes, seed=seeds)
 def test_a_classifier_is_surer_the_lower_the_bar(n, classes, shift, dtype, seed):
     logits = 3 * normal(seed, n, classes, dtype=dtype)
     found = [vs.is_unsure(logits, bar) for bar in (0.1, 0.5, 0.9, 1.0)]

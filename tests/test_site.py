@@ -109,6 +109,25 @@ def test_index_opens_the_first_page():
     assert index.links == [SOURCES[0]]
 
 
+def test_chapters_have_the_numbers_of_the_map():
+    """On the first page, in their titles and in the contents, where some chapters are still to come."""
+    first = page(SOURCES[0])
+    book_map = re.findall(r'<ol class="arabic[^>]*?(?: start="(\d+)")?>(.*?)</ol>', first.text, re.S)
+    rows = [
+        (int(start or 1) + k, re.search(r'class="xref[^>]*?href="([^"]+)"|href="([^"#]+\.html)"', row))
+        for start, rows in book_map
+        for k, row in enumerate(re.findall(r"<li>(.*?)</li>", rows, re.S))
+    ]
+    links = {link[1] or link[2]: number for number, link in rows if link}
+    assert len(links) >= 5
+    for link, number in links.items():
+        chapter = page(str(Path(SOURCES[0]).parent / link)).text
+        assert re.search(rf'<h1><span class="section-number">{number}\.', chapter), link
+        assert re.search(rf'href="{re.escape(link)}">\s*{number}\.', first.text), f"the contents of {link}"
+        equations = re.findall(r'<span class="eqno">\((\d+)\.\d+\)', chapter)
+        assert set(equations) == {str(number)}, link
+
+
 def test_site_has_what_mathjax_and_search_engines_need():
     for name in ("_static/mathjax/tex-chtml.js", "sitemap.xml", "_static/card.png"):
         assert (SITE / name).exists(), name
