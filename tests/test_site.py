@@ -128,6 +128,23 @@ def test_chapters_have_the_numbers_of_the_map():
         assert set(equations) == {str(number)}, link
 
 
+EQUATION_LINK = re.compile(r"\[([\w ]+)\]\(#eq-[\w-]+\)")
+
+
+@each_page
+def test_links_to_equations_keep_their_words(name):
+    source = (notebooks.ROOT / name).with_suffix(".ipynb")
+    texts = (
+        [c.source for c in notebooks.read(source).cells if c.cell_type == "markdown"]
+        if source.exists()
+        else []
+    )
+    linked = {words for text in texts for words in EQUATION_LINK.findall(text)}
+    for words in linked:
+        number = rf"{re.escape(words)}(?:</span>|\s)*\xa0<a [^>]*>(?:<span[^>]*>)?\(\d+\.\d+\)"
+        assert re.search(number, page(name).text), f"{name}: {words}"
+
+
 def test_site_has_what_mathjax_and_search_engines_need():
     for name in ("_static/mathjax/tex-chtml.js", "sitemap.xml", "_static/card.png"):
         assert (SITE / name).exists(), name
@@ -322,7 +339,8 @@ def test_explorers_weigh_at_most_a_megabyte_and_a_half(opened, address, name):
         return found
 
     at_first, *later = (weight - weights(bare)[0] for weight in weights(whole))
-    assert 1e4 < at_first <= 1.5e6, f"{at_first / 1e6:.2f} MB"
+    assert 5e3 < at_first <= 1.5e6, f"{at_first / 1e6:.2f} MB"
+    assert later[-1] > 2e4, "no explorer was loaded"
     if Path(name).stem == "explorers":
         assert max(now - before for before, now in pairwise([at_first, *later])) <= 1.5e6
     else:

@@ -11,8 +11,8 @@ Conventions, everywhere:
 - **Scale**: σ is called ``scale``; networks emit ``log_scale``.
 
 Reading order: `data` (with `downloads`), `networks`, `distributions`, `models`, `objectives`, `training`
-(with `checkpoints` and `distributed`), `evaluation`, and then `exact`, the oracle that the tests hold them
-against.
+(with `checkpoints` and `distributed`), `evaluation`, and then `exact`, the oracles that the tests hold them
+against. `variational` fits a q to any posterior, without an encoder; `beyond` holds models of other kinds.
 """
 
 from vae_src.checkpoints import load_weights, save_weights

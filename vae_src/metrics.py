@@ -112,7 +112,7 @@ def principal_angles(
 ) -> Float[Tensor, " angles"]:
     r"""Principal angles between the spaces that the columns of two matrices span, in radians.
 
-    .. math:: \cos\theta_j = \text{the singular values of } Q_a^\top Q_b
+    .. math:: \cos\vartheta_j = \text{the singular values of } Q_a^\top Q_b
 
     with orthonormal bases :math:`Q_a` and :math:`Q_b`. All angles are 0 where one space holds the other.
 

@@ -31,8 +31,15 @@ def script(name: str) -> str:
 
 
 def styles(name: str) -> str:
-    """Return an explorer's style sheet, after the one that all share."""
-    return STYLE_BREAK.join(_bare((FOLDER / f"{part}.css").read_text("utf8")) for part in ("shared", name))
+    """Return an explorer's style sheet, after the one that all share.
+
+    Both speak of this explorer alone. On a page with several, the shared part of one would come after, and
+    so overrule, what another says of itself.
+    """
+    parts = (_bare((FOLDER / f"{part}.css").read_text("utf8")) for part in ("shared", name))
+    return re.sub(
+        rf"\.vae-(?:explorer|{name})(?![\w-])", f".vae-explorer.vae-{name}", STYLE_BREAK.join(parts)
+    )
 
 
 def array(values: Any) -> np.ndarray:
