@@ -57,8 +57,10 @@ def main() -> None:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(page.as_uri())
         tab.wait_for_selector("html[data-explorers=ready]")
-        for explorer in tab.locator(".vae-explorer").all():
-            explorer.scroll_into_view_if_needed()
+        for place in tab.locator(".vae-live").all():
+            place.scroll_into_view_if_needed()  # it starts when it comes near
+            explorer = place.locator(".vae-explorer")
+            explorer.wait_for()
             name = explorer.get_attribute("class").split()[-1].removeprefix("vae-")
             times = sorted(tab.evaluate(DRAG, [explorer.element_handle(), STEPS]))
             late = times[int(0.95 * len(times))]
