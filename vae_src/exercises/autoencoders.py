@@ -49,7 +49,7 @@ def grade_ae_conv_stage(answer: Callable) -> None:
         count = sum(p.numel() for p in conv.parameters())
         found = answer(inputs, outputs, height, width)
         two = isinstance(found, tuple) and len(found) == 2
-        assert two, "return two things: the number of weights, and the shape (channels, height, width)."
+        assert two, "return two things: how many numbers to learn, and the shape (channels, height, width)."
         weights, after = found[0], tuple(found[1])
         stage = f"from {inputs} × {height} × {width} to {outputs} filters"
         assert weights != count - outputs, f"{stage}: each filter also has an offset (bias), one number more."
@@ -57,10 +57,10 @@ def grade_ae_conv_stage(answer: Callable) -> None:
             f"{stage}: a filter looks at all {inputs} maps that come in, with 9 weights for each of them."
         )
         assert weights < 10 * count, (
-            f"{stage}: {weights:,} weights are too many. The same filter is used at every place, so height "
+            f"{stage}: {weights:,} numbers are too many. The same filter is used at every place, so height "
             "and width do not matter."
         )
-        assert weights == count, f"{stage} there are {count:,} weights, not {weights:,}."
+        assert weights == count, f"{stage} there are {count:,} numbers to learn, not {weights:,}."
         assert after != (outputs, height, width), f"{stage}: pooling halves height and width."
         assert after != (outputs, height // 2 - 1, width // 2 - 1), (
             f"{stage}: with padding 1 the convolution keeps height and width; only pooling halves them."

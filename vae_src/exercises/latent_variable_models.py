@@ -26,12 +26,12 @@ def grade_lvm_responsibilities(answer: Callable) -> None:
     assert torch.allclose(found, expected, atol=1e-5), (
         f"for the joint 0.06, 0.02, 0.12 expect 0.3, 0.1, 0.6, not {_row(found[0])}."
     )
-    far = answer(log_joint - 500)
+    far = answer(log_joint - 1000)
     assert far.isfinite().all(), (
-        "500 nats further down this is 0/0: exp(−500) is 0 to a computer. Subtract each row's largest "
+        "1,000 nats further down this is 0/0: exp(−1000) is 0 to a computer. Subtract each row's largest "
         "logarithm first, or use logsumexp."
     )
-    assert torch.allclose(far, expected, atol=1e-4), "shifting all logarithms of a row must change nothing."
+    assert torch.allclose(far, expected, atol=1e-3), "shifting all logarithms of a row must change nothing."
 
 
 def grade_lvm_m_step(answer: Callable) -> None:
