@@ -136,7 +136,7 @@ def bbvi(
 ) -> Fit:
     r"""Black-box variational inference: climb the objective along stochastic gradients.
 
-    .. math:: \hat{\mathcal L}(\phi) = \frac1K \sum_{k=1}^K \log p(x, z_k) - \log q_\phi(z_k),
+    .. math:: \hat{\mathcal L}(\phi) = \frac1K \sum_{k=1}^K \big[\log p(x, z_k) - \log q_\phi(z_k)\big],
               \qquad z_k \sim q_\phi
 
     Adam, with a learning rate that falls to zero along a cosine, so that the end does not jitter.
@@ -157,7 +157,7 @@ def bbvi(
         ValueError: If a count is below 1, or the objective stops being a finite number.
 
     Reference: Ranganath, Gerrish & Blei (2014), arXiv:1401.0118, with the gradient of Kingma & Welling
-    (2014), arXiv:1312.6114. In the book: eq-vi-objective.
+    (2014), arXiv:1312.6114. In the book: eq-vi-black-box.
     """
     if min(num_steps, num_samples) < 1:
         raise ValueError(f"num_steps and num_samples must be at least 1, not {num_steps} and {num_samples}")

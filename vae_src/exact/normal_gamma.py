@@ -143,7 +143,7 @@ def _summary(x: Tensor) -> tuple[int, float, float]:
 
 
 def _split(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Μ and log τ from the last axis."""
+    """Split the last axis into μ and log τ."""
     if z.shape[-1:] != (2,):
         raise ValueError(f"z holds μ and log τ on its last axis, which must be 2 long: got {list(z.shape)}")
     return z[..., 0], z[..., 1]
