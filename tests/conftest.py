@@ -108,6 +108,15 @@ def settle(tab) -> None:
     tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+def spilling(tab) -> list[str]:
+    """Return the parts of an explorer that reach beyond its right edge, as HTML."""
+    return tab.locator(".vae-explorer").evaluate(
+        """root => [...root.querySelectorAll(":not(.vae-hidden)")].map(e => [e.outerHTML, e])
+          .filter(([, e]) => e.getBoundingClientRect().right > root.getBoundingClientRect().right + 0.5)
+          .map(([html]) => html)"""
+    )
+
+
 @pytest.fixture
 def in_node(tmp_path):
     """Return a function that runs `tests/js/NAME.test.mjs` in node, on a script and golden values.

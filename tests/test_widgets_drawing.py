@@ -11,7 +11,7 @@ import pytest
 import scipy.ndimage
 import torch
 import traitlets
-from conftest import rounded, settle, violations
+from conftest import rounded, settle, spilling, violations
 from ipywidgets import jslink
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
@@ -694,7 +694,4 @@ def test_accessible_and_within_the_page(show, width, scheme):
             step(tab)
         assert violations(tab) == []
         assert tab.evaluate("document.scrollingElement.scrollWidth") <= width
-        spill = """root => [...root.querySelectorAll(":not(.vae-hidden)")].map(e => [e.outerHTML, e])
-          .filter(([, e]) => e.getBoundingClientRect().right > root.getBoundingClientRect().right + 0.5)
-          .map(([html]) => html)"""
-        assert tab.locator(".vae-explorer").evaluate(spill) == []
+        assert spilling(tab) == []
