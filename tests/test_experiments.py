@@ -12,7 +12,7 @@ from vae_src import data, trained, training
 from vae_src.checkpoints import load_weights
 from vae_src.evaluation import active_units, estimate, log_marginal
 from vae_src.experiments import __main__ as command_line
-from vae_src.experiments import iwae_table1, records, runs
+from vae_src.experiments import inference_gaps, iwae_table1, records, runs
 from vae_src.models import VAE, mlp_autoencoder, mlp_vae
 from vae_src.objectives import elbo, iwae_bound, reconstruction
 from vae_src.randomness import seeded
@@ -236,6 +236,38 @@ def test_a_cell_that_cannot_be_is_refused(bad):
 
 
 # ---------------------------------------------------------------- provenance
+
+
+def test_the_gaps_of_a_model_leave_a_record(home, monkeypatch):
+    main(monkeypatch, "tiny")
+    subject = inference_gaps.Subject("tiny", TINY.build)
+    monkeypatch.setattr(inference_gaps, "SUBJECTS", {"gaps": subject})
+    monkeypatch.setattr(inference_gaps, "NUM_IMAGES", 6)
+    monkeypatch.setattr(
+        inference_gaps,
+        "load_trained",
+        load_tiny := lambda model, name: load_weights(model, home / "weights" / f"{name}.safetensors"),
+    )
+    quick = {"num_steps": 20, "num_samples": 2, "num_evaluations": 50, "num_importance": 50, "seed": 0}
+    monkeypatch.setattr(inference_gaps, "SETTINGS", quick)
+    main(monkeypatch, "gaps")
+    record = read(home, "gaps")
+    assert record["weights_sha256"] == trained.sha256(home / "weights" / "tiny.safetensors")
+    assert (record["model"], record["settings"]) == ("tiny", quick)
+    model = TINY.build()
+    load_tiny(model, "tiny")
+    small = data.sample("mnist")
+    for which, split in (("test", small.test), ("train", small.train)):
+        x = inference_gaps.images(split, 6)
+        expected = inference_gaps.inference_gaps(model, x, **quick)
+        for rung, values in expected._asdict().items():
+            assert record["values"][which][rung] == pytest.approx(values.tolist(), abs=6e-4), rung
+            found = record["metrics"][which][rung]
+            assert found == pytest.approx(estimate(values)._asdict() | {"images": 6}, abs=1e-4)
+        paired = record["metrics"][which]["amortization"]
+        assert paired == pytest.approx(estimate(expected.amortization)._asdict() | {"images": 6}, abs=1e-4)
+    shorter = inference_gaps.images(small.test, 2)
+    assert torch.equal(shorter, inference_gaps.images(small.test, 6)[:2])
 
 
 def test_provenance_does_not_need_git(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vae_src"
 CORE = {
     *("randomness", "checkpoints", "data", "networks", "distributions", "models", "objectives"),
-    *("estimators", "training", "evaluation", "exact", "variational", "metrics", "drawings"),
+    *("estimators", "training", "evaluation", "exact", "variational", "inference", "metrics", "drawings"),
     *("downloads", "trained", "distributed"),
 }
 # Each module and the modules it may import. A folder counts as one module.
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "evaluation": {"objectives", "models", "distributions", "randomness"},
     "exact": {"models", "distributions"},
     "variational": {"distributions", "randomness"},
+    "inference": {"evaluation", "models", "objectives", "randomness"},
     "exercises": CORE,
     "beyond": CORE,
     "__init__": CORE,
@@ -48,6 +49,7 @@ MAY_REQUIRE = {
     "downloads": {"numpy", "torchvision"},
     "training": {"tqdm"},
     "variational": {"tqdm"},
+    "inference": {"tqdm"},
     "checks": {"IPython"},
     "plotting": {"numpy", "matplotlib"},
     "widgets": {"numpy", "anywidget", "traitlets"},

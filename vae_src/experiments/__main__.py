@@ -6,13 +6,13 @@ import sys
 from vae_src import experiments
 from vae_src.data import ImageData, mnist
 from vae_src.distributed import process_group, rank
-from vae_src.experiments import iwae_table1, runs
+from vae_src.experiments import inference_gaps, iwae_table1, runs
 from vae_src.experiments.records import write_record
 
 
 def main() -> None:
     """Run the experiments named on the command line."""
-    names = [*runs.RUNS, "digit-classifier", "iwae-table1"]
+    names = [*runs.RUNS, *inference_gaps.SUBJECTS, "digit-classifier", "iwae-table1"]
     parser = argparse.ArgumentParser(prog="python -m vae_src.experiments", description=experiments.__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", choices=names, help=", ".join(names))
     parser.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace, data: ImageData) -> None:
             for seed in arguments.seeds:
                 for k in arguments.rows:
                     iwae_table1.run(iwae_table1.Cell(k, seed, arguments.stages, arguments.batch_size), data)
+        elif name in inference_gaps.SUBJECTS:
+            inference_gaps.run(name, data)
         else:
             result = runs.train_classifier(data) if name == "digit-classifier" else runs.train(name, data)
             if rank() == 0:

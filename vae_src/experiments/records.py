@@ -21,14 +21,21 @@ def checkpoint_path(name: str) -> Path:
     return ROOT / ".checkpoints" / f"{name}.safetensors"
 
 
-def write_record(name: str, result: dict[str, Any], data: ImageData, command: str | None = None) -> None:
+def write_record(
+    name: str,
+    result: dict[str, Any],
+    data: ImageData,
+    command: str | None = None,
+    weights: str | None = None,
+) -> None:
     """Complete a result with its provenance and write it in one step.
 
     Args:
-        name: Of the weights, which exist already, and of the record.
+        name: Of the record.
         result: What was asked, how, and what came out; its ``metrics`` are printed.
         data: What the model saw.
         command: What to type after ``python -m vae_src.experiments`` to get it; ``name`` unless given.
+        weights: Name of the weights that were made or measured, which exist; ``name`` unless given.
     """
     device = data.train.images.device
     record = {
@@ -36,7 +43,7 @@ def write_record(name: str, result: dict[str, Any], data: ImageData, command: st
         "command": f"python -m vae_src.experiments {command or name}",
         **result,
         "data": {"name": data.name, "source": data.source, "train": len(data.train.images)},
-        "weights_sha256": sha256(WEIGHTS / f"{name}.safetensors"),
+        "weights_sha256": sha256(WEIGHTS / f"{weights or name}.safetensors"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
