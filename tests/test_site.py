@@ -256,6 +256,7 @@ each_page_with_explorers = pytest.mark.parametrize("name", WITH_EXPLORERS)
 def test_pages_that_must_have_explorers_have_them():
     wanted = {"intro", "variational-autoencoder", "explorers"}
     wanted |= {"autoencoders", "latent-variable-models", "variational-inference"}
+    wanted |= {"elbo", "reparameterization", "amortized-inference"}
     assert {Path(name).stem for name in WITH_EXPLORERS} >= wanted
 
 

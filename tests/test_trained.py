@@ -10,7 +10,7 @@ import torch
 from vae_src import data, trained
 from vae_src.checkpoints import save_weights
 from vae_src.evaluation import active_units, estimate, log_marginal
-from vae_src.experiments import iwae_table1, runs
+from vae_src.experiments import inference_gaps, iwae_table1, runs
 from vae_src.models import VAE, mlp_vae
 from vae_src.objectives import elbo, rate_distortion
 from vae_src.randomness import seeded
@@ -100,6 +100,37 @@ def test_a_number_of_the_table_is_what_the_shipped_model_gives(name):
     assert abs(there["mean"] - first["mean"]) <= 4 * first["standard_error"]
     assert abs(active_units(model, x).count - metrics["active_units"]) <= 1
     assert there["mean"] > metrics["elbo"]["mean"]
+
+
+@pytest.mark.parametrize("name", inference_gaps.SUBJECTS)
+def test_the_recorded_gaps_are_those_of_the_shipped_model(name):
+    """The record against the first 10 test images, optimised anew."""
+    full, subject = trained.record(name), inference_gaps.SUBJECTS[name]
+    model = subject.build()
+    assert full["weights_sha256"] == trained.load_trained(model, subject.model)["weights_sha256"]
+    assert (full["model"], full["settings"]) == (subject.model, inference_gaps.SETTINGS)
+    x = inference_gaps.images(data.sample("mnist").test, 10)
+    here = inference_gaps.inference_gaps(model, x, **inference_gaps.SETTINGS)
+    for rung, values in here._asdict().items():
+        there = torch.tensor(full["values"]["test"][rung])
+        assert len(there) == inference_gaps.NUM_IMAGES
+        # the same images with other draws, 1,000 for each bound
+        assert (values - there[:10]).abs().max() < 0.5, rung
+        assert values.mean().item() == pytest.approx(there[:10].mean().item(), abs=0.12), rung
+
+
+@pytest.mark.parametrize("name", inference_gaps.SUBJECTS)
+def test_the_recorded_ladder_climbs_and_its_means_are_those_of_its_values(name):
+    full = trained.record(name)
+    for which, values in full["values"].items():
+        ladder = inference_gaps.InferenceGaps(*(torch.tensor(column).double() for column in values.values()))
+        assert list(values) == list(ladder._fields)
+        for metric, there in full["metrics"][which].items():
+            here = estimate(getattr(ladder, metric))
+            assert here.mean == pytest.approx(there["mean"], abs=1e-3), metric
+            assert here.standard_error == pytest.approx(there["standard_error"], abs=1e-3), metric
+        means = [column.mean().item() for column in ladder]
+        assert means == sorted(means)
 
 
 def test_records_are_found_by_the_beginning_of_their_name(shelf):

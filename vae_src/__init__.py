@@ -10,9 +10,10 @@ Conventions, everywhere:
 - **Distributions**: ``encode`` and ``decode`` return `torch.distributions` objects.
 - **Scale**: σ is called ``scale``; networks emit ``log_scale``.
 
-Reading order: `data` (with `downloads`), `networks`, `distributions`, `models`, `objectives`, `training`
-(with `checkpoints` and `distributed`), `evaluation`, and then `exact`, the oracles that the tests hold them
-against. `variational` fits a q to any posterior, without an encoder; `beyond` holds models of other kinds.
+Reading order: `data` (with `downloads`), `networks`, `distributions`, `models`, `objectives`, `estimators`,
+`training` (with `checkpoints` and `distributed`), `evaluation`, and then `exact`, the oracles that the tests
+hold them against. `variational` fits a q to any posterior, and `inference` one to each datum's, without an
+encoder; `beyond` holds models of other kinds.
 """
 
 from vae_src.checkpoints import load_weights, save_weights
@@ -35,6 +36,7 @@ from vae_src.distributions import (
     StandardNormal,
     kl,
 )
+from vae_src.estimators import pathwise, score_function, stl
 from vae_src.evaluation import active_units, ais, effective_sample_size, estimate, log_marginal
 from vae_src.exact import Grid, LinearGaussian
 from vae_src.metrics import frechet_distance, is_unsure, precision_recall, principal_angles
@@ -92,6 +94,7 @@ __all__ = [
     "mlp_autoencoder",
     "mlp_vae",
     "mnist",
+    "pathwise",
     "precision_recall",
     "principal_angles",
     "rate_distortion",
@@ -99,6 +102,8 @@ __all__ = [
     "rescale",
     "sample",
     "save_weights",
+    "score_function",
     "seeded",
+    "stl",
     "validate_images",
 ]
