@@ -240,8 +240,9 @@ def test_a_cell_that_cannot_be_is_refused(bad):
 
 def test_the_gaps_of_a_model_leave_a_record(home, monkeypatch):
     main(monkeypatch, "tiny")
-    subject = inference_gaps.Subject("tiny", TINY.build)
-    monkeypatch.setattr(inference_gaps, "SUBJECTS", {"gaps": subject})
+    monkeypatch.setattr(inference_gaps, "NAME", "gaps")
+    monkeypatch.setattr(inference_gaps, "MODEL", "tiny")
+    monkeypatch.setattr(inference_gaps, "build", TINY.build)
     monkeypatch.setattr(inference_gaps, "NUM_IMAGES", 6)
     monkeypatch.setattr(
         inference_gaps,

@@ -235,7 +235,8 @@ def inference_gaps(
     """Measure what the encoder's q lacks, and why: it is not the best of its family, or the family is poor.
 
     The diagonal Gaussian starts at the encoder's, the one with a full covariance at the best diagonal one.
-    Each is then judged with fresh draws, the same for all three.
+    Each is then judged with fresh draws, the same for all three. A climb ends on the hill on which it began:
+    where a posterior has several, as with very few latents, the best q may be a better one than ours.
 
     Args:
         model: Encoder, decoder and prior.

@@ -12,7 +12,7 @@ from vae_src.experiments.records import write_record
 
 def main() -> None:
     """Run the experiments named on the command line."""
-    names = [*runs.RUNS, *inference_gaps.SUBJECTS, "digit-classifier", "iwae-table1"]
+    names = [*runs.RUNS, inference_gaps.NAME, "digit-classifier", "iwae-table1"]
     parser = argparse.ArgumentParser(prog="python -m vae_src.experiments", description=experiments.__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", choices=names, help=", ".join(names))
     parser.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace, data: ImageData) -> None:
             for seed in arguments.seeds:
                 for k in arguments.rows:
                     iwae_table1.run(iwae_table1.Cell(k, seed, arguments.stages, arguments.batch_size), data)
-        elif name in inference_gaps.SUBJECTS:
-            inference_gaps.run(name, data)
+        elif name == inference_gaps.NAME:
+            inference_gaps.run(data)
         else:
             result = runs.train_classifier(data) if name == "digit-classifier" else runs.train(name, data)
             if rank() == 0:
