@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import subspace_angles
 
-from vae_src.metrics import frechet_distance, is_unsure, precision_recall, principal_angles
+from vae_src.metrics import bits_per_dim, frechet_distance, is_unsure, precision_recall, principal_angles
 from vae_src.randomness import seeded
 
 
@@ -183,3 +183,19 @@ def test_is_unsure_around_the_threshold():
 def test_is_unsure_refuses_what_is_no_opinion(logits, threshold, message):
     with pytest.raises(ValueError, match=message):
         is_unsure(logits, threshold)
+
+
+@pytest.mark.parametrize("num_dims", [1, 16, 784])
+def test_a_fair_coin_for_every_dimension_is_one_bit_each(num_dims):
+    coins = torch.distributions.Bernoulli(torch.full((3, num_dims), 0.5))
+    log_prob = coins.log_prob(coins.sample()).sum(1)
+    assert torch.allclose(bits_per_dim(log_prob, num_dims), torch.ones(3))
+
+
+def test_a_uniform_level_of_256_is_eight_bits():
+    assert bits_per_dim(torch.tensor(-10 * math.log(256.0)), 10).item() == pytest.approx(8)
+
+
+def test_bits_per_dim_asks_for_a_dimension():
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        bits_per_dim(torch.tensor(-1.0), 0)

@@ -214,6 +214,7 @@ PER_EXAMPLE = {
     "elbo": vs.elbo,
     "beta_elbo": lambda m, x, k: vs.beta_elbo(m, x, 2.5, k),
     "iwae_bound": vs.iwae_bound,
+    "stl": vs.stl,
     "log_weights": lambda m, x, k: vs.log_weights(m, x, k).T,
     "rate": lambda m, x, k: vs.rate_distortion(m, x, k).rate,
     "distortion": lambda m, x, k: vs.rate_distortion(m, x, k).distortion,
@@ -221,7 +222,7 @@ PER_EXAMPLE = {
 }
 
 
-@about("elbo", "beta_elbo", "iwae_bound", "log_weights", "rate_distortion", "reconstruction")
+@about("elbo", "beta_elbo", "iwae_bound", "log_weights", "rate_distortion", "reconstruction", "stl")
 @some
 @given(
     name=st.sampled_from(sorted(PER_EXAMPLE)),
@@ -324,6 +325,47 @@ def test_evaluate_joins_records_in_order(n, size):
     with torch.no_grad():
         close(found.rate, vs.kl(model.encode(x), model.prior))
     assert found.distortion.shape == (n,)
+
+
+# ---------------------------------------------------------------- gradients of expectations
+
+
+@about("pathwise", "score_function")
+@some
+@given(batch=leading, latent=sizes, k=st.integers(2, 5), constant=st.floats(-9, 9), seed=seeds)
+def test_a_constant_in_the_payoff_moves_no_gradient(batch, latent, k, constant, seed):
+    mu, log_sigma, slope = normal(seed, 3, *batch, latent)
+    phi = torch.stack([mu, log_sigma]).requires_grad_()
+
+    def gradient(estimator: Callable, add: float) -> Tensor:
+        q = Independent(Normal(phi[0], phi[1].exp()), 1)
+        with vs.seeded(seed):
+            value = estimator(lambda z: (slope * z).sum(-1) + add, q, k)
+        assert value.shape == batch
+        return torch.autograd.grad(value.sum(), phi)[0]
+
+    others = partial(vs.score_function, baseline="leave-one-out")
+    close(gradient(others, constant), gradient(others, 0.0))
+    close(gradient(vs.pathwise, constant), gradient(vs.pathwise, 0.0))
+    close(gradient(vs.pathwise, 0.0)[0], slope)  # a plane has the same slope at every draw
+    known = partial(vs.score_function, baseline=constant)
+    close(gradient(known, constant), gradient(vs.score_function, 0.0))
+
+
+@about("stl")
+@some
+@given(model=linear_models(), batch=sizes, k=st.integers(1, 4), seed=seeds)
+def test_at_the_posterior_the_landing_is_silent_and_worth_the_evidence(model, batch, k, seed):
+    x = 3 * normal(seed, batch, len(model.offset))
+    exact = model.posterior(x)
+    phi = [exact.mean.clone().requires_grad_(), exact.scale_tril.clone().requires_grad_()]
+    guess = mock.Mock(prior=model.prior, decode=model.decode, spec=["prior", "decode", "encode"])
+    guess.encode = lambda _: MultivariateNormal(phi[0], scale_tril=phi[1])
+    with vs.seeded(seed):
+        value = vs.stl(guess, x, k)
+    close(value, model.log_marginal(x))
+    for gradient in torch.autograd.grad(value.sum(), phi):
+        close(gradient, torch.zeros_like(gradient))
 
 
 # ---------------------------------------------------------------- distributions

@@ -1,5 +1,6 @@
 """Judging samples and codes: how many look like data, how much of the data they reach, where codes lie."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -175,3 +176,25 @@ def is_unsure(logits: Float[Tensor, "batch classes"], threshold: float = 0.9) ->
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is a probability, above 0 and at most 1, not {threshold}")
     return (logits.softmax(1).amax(1) < threshold).to(logits.dtype)
+
+
+def bits_per_dim(bound: Float[Tensor, "*batch"], num_dims: int) -> Float[Tensor, "*batch"]:
+    r"""Change the unit of a log-likelihood, or of a bound on one, to bits per dimension; lower is better.
+
+    .. math:: -\frac{\mathcal L(x)}{D \log 2}
+
+    Args:
+        bound: In nats per example.
+        num_dims: D, the numbers in one example: pixels times channels.
+
+    Returns:
+        Bits per dimension, one value per example.
+
+    Raises:
+        ValueError: If ``num_dims`` is below 1.
+
+    In the book: eq-elbo-bits.
+    """
+    if num_dims < 1:
+        raise ValueError(f"num_dims counts the numbers in one example and must be at least 1, not {num_dims}")
+    return -bound / (num_dims * math.log(2))
