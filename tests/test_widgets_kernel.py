@@ -54,6 +54,7 @@ CALLS = {
     "EvidenceBar": "EvidenceBar(decoder='square')",
     "LatentExplorer": "LatentExplorer(vae, autoencoder, x, labels, z1=0.5)",
     "MixtureExplorer": "MixtureExplorer(torch.stack([x.mean((1, 2, 3)), x[..., :9].mean((1, 2, 3))], 1))",
+    "PosteriorExplorer": "PosteriorExplorer(vae, x, labels, [84, 0])",
     "ReparameterizationExplorer": "ReparameterizationExplorer(scale=0.5)",
 }
 

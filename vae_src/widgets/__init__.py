@@ -6,6 +6,7 @@ from vae_src.widgets.drawing import DrawADigit
 from vae_src.widgets.evidence import EvidenceBar
 from vae_src.widgets.latent import LatentExplorer
 from vae_src.widgets.mixture import MixtureExplorer
+from vae_src.widgets.posterior import PosteriorExplorer
 from vae_src.widgets.reparameterization import ReparameterizationExplorer
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "EvidenceBar",
     "LatentExplorer",
     "MixtureExplorer",
+    "PosteriorExplorer",
     "ReparameterizationExplorer",
 ]
