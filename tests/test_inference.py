@@ -1,5 +1,6 @@
 """Tests of inference.py: one q per datum, against posteriors that are known."""
 
+import inspect
 import itertools
 import math
 
@@ -96,6 +97,16 @@ def test_a_fit_starts_where_it_is_told_and_counts_its_cost(linear, x):
     torch.testing.assert_close(prior.mean, torch.zeros_like(prior.mean), atol=1e-6, rtol=0)
 
 
+def test_a_full_fit_goes_on_from_the_tilt_of_its_start(linear, x):
+    scale_tril = torch.tensor([[0.5, 0.0], [0.9, 0.4]], dtype=torch.float64).expand(4, 2, 2)
+    start = MultivariateNormal(linear.posterior(x).mean, scale_tril=scale_tril)
+    still = {"num_steps": 1, "learning_rate": 1e-9}
+    found = optimize_posterior(linear, x, "full", start, **still).q
+    torch.testing.assert_close(found.scale_tril, scale_tril, atol=1e-6, rtol=0)
+    upright = optimize_posterior(linear, x, "diagonal", start, **still).q
+    torch.testing.assert_close(upright.stddev, start.stddev, atol=1e-6, rtol=0)
+
+
 def test_a_fit_repeats_and_leaves_no_trace(digits):
     model, x = digits
     before = torch.random.get_rng_state()
@@ -175,6 +186,18 @@ def test_counts_must_count(linear, x, bad):
         optimize_posterior(linear, x, **bad)
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
         elbo_of(linear, x, best_diagonal(linear, x), 0)
+
+
+def test_integers_and_nothing_are_not_judged(linear, x):
+    none = Independent(Normal(torch.zeros(0, 2), torch.ones(0, 2)), 1)
+    with pytest.raises(ValueError, match="at least one example of floats"):
+        inference_gaps(linear, x[:0])
+    for judge in (elbo_of, log_marginal_with):
+        with pytest.raises(ValueError, match="at least one example of floats"):
+            judge(linear, x[:0], none)
+        # undo jaxtyping's check, which only tests have: without it nats came out as integers
+        with pytest.raises(ValueError, match=r"got \[4, 3\] of torch.int64"):
+            inspect.unwrap(judge)(linear, x.long(), best_diagonal(linear, x))
 
 
 def test_what_cannot_be_optimised_is_named(linear, x):

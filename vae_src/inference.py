@@ -112,8 +112,8 @@ def optimize_posterior(
         model: Decoder and prior; its encoder is not used.
         x: Data, one example per row.
         family: ``"diagonal"`` or ``"full"``, the covariance of q.
-        start: Where each q begins, with its mean and standard deviations, such as ``model.encode(x)``; the
-            prior unless given.
+        start: Where each q begins, such as ``model.encode(x)``; the prior unless given. A full covariance
+            takes over the tilt of a ``MultivariateNormal``; a diagonal one its standard deviations.
         num_steps: Gradient steps, at least 1.
         num_samples: Draws of z for each x in each step, at least 1.
         learning_rate: Adam's first one.
@@ -130,11 +130,8 @@ def optimize_posterior(
     arXiv:1703.09194, for the gradient. In the book: eq-inference-gap.
     """
     _require(family, x, num_steps, num_samples)
-    mean, log_scale = _start(model, x, start)
-    (dim,) = model.prior.event_shape
-    below = torch.tril_indices(dim, dim, -1, device=mean.device)
-    tilt = [mean.new_zeros(len(x), below.shape[1])] if family == "full" else []
-    parameters = [p.detach().clone().requires_grad_() for p in (mean, log_scale, *tilt)]
+    below = torch.tril_indices(*model.prior.event_shape * 2, -1, device=x.device)
+    parameters = [p.detach().clone().requires_grad_() for p in _start(model, x, start, family, below)]
     adam = torch.optim.Adam(parameters, lr=learning_rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
     values = []
@@ -177,15 +174,17 @@ def elbo_of(
         x: Data, one example per row.
         q: With batch shape ``[batch]``, such as the result of `optimize_posterior`.
         num_samples: Draws for each x, at least 1.
-        seed: Of the draws.
+        seed: Of the draws: give another than that of the search that found q.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1, or q does not hold one distribution for each x.
+        ValueError: If ``num_samples`` is below 1, x holds no examples of floats, or q does not hold one
+            distribution for each x.
 
     In the book: eq-inference-gap.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples counts draws and must be at least 1, not {num_samples}")
+    _require_floats(x)
     given, chunk = GivenPosterior(model, q), max(1, IMAGES_AT_ONCE // len(x))
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     with seeded(seed):
@@ -212,10 +211,12 @@ def log_marginal_with(
         seed: Of the draws.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1, or q does not hold one distribution for each x.
+        ValueError: If ``num_samples`` is below 1, x holds no examples of floats, or q does not hold one
+            distribution for each x.
 
     In the book: eq-log-marginal.
     """
+    _require_floats(x)
     chunk = max(1, IMAGES_AT_ONCE // len(x))
     given = GivenPosterior(model, q)
     return log_marginal(given, x, num_samples, chunk_size=chunk, batch_size=len(x), seed=seed)
@@ -235,8 +236,8 @@ def inference_gaps(
     """Measure what the encoder's q lacks, and why: it is not the best of its family, or the family is poor.
 
     The diagonal Gaussian starts at the encoder's, the one with a full covariance at the best diagonal one.
-    Each is then judged with fresh draws, the same for all three. A climb ends on the hill on which it began:
-    where a posterior has several, as with very few latents, the best q may be a better one than ours.
+    Each is then judged with fresh draws, the same for all three. Where a posterior has several hills, as with
+    very few latents, a climb may end on a wrong one: then the best q is a better one than ours.
 
     Args:
         model: Encoder, decoder and prior.
@@ -246,7 +247,7 @@ def inference_gaps(
         num_evaluations: Draws for each x with which an ELBO is judged.
         num_importance: Draws for each x with which log p(x) is estimated.
         batch_size: Examples optimised side by side.
-        seed: Of all draws.
+        seed: Of the searches' draws; the judgement's are those of ``seed + 1``.
 
     Returns:
         The ladder, one value of each rung per example, in nats.
@@ -256,6 +257,7 @@ def inference_gaps(
 
     Reference: Cremer, Li & Duvenaud (2018), arXiv:1801.03558. In the book: eq-inference-gap.
     """
+    _require_floats(x)
     rungs = []
     for part in x.split(batch_size):
         with torch.no_grad():
@@ -263,8 +265,9 @@ def inference_gaps(
         steps = {"num_steps": num_steps, "num_samples": num_samples, "seed": seed}
         diagonal = optimize_posterior(model, part, "diagonal", encoder, **steps).q
         full = optimize_posterior(model, part, "full", diagonal, **steps).q
-        bounds = [elbo_of(model, part, q, num_evaluations, seed=seed) for q in (encoder, diagonal, full)]
-        rungs.append([*bounds, log_marginal_with(model, part, full, num_importance, seed=seed)])
+        fresh = seed + 1  # a search must not be judged by the noise that it has seen
+        bounds = [elbo_of(model, part, q, num_evaluations, seed=fresh) for q in (encoder, diagonal, full)]
+        rungs.append([*bounds, log_marginal_with(model, part, full, num_importance, seed=fresh)])
     return InferenceGaps(*(torch.cat(rung) for rung in zip(*rungs, strict=True)))
 
 
@@ -283,16 +286,21 @@ def _gaussian(
 
 
 def _start(
-    model: LatentVariableModel, x: Tensor, start: Distribution | None
-) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
-    """Return mean and log-scale of each q's start."""
+    model: LatentVariableModel, x: Tensor, start: Distribution | None, family: str, below: Tensor
+) -> list[Tensor]:
+    """Return mean and log-scale of each q's start, and for a full covariance what is below L's diagonal."""
     start = start or model.prior.expand(x.shape[:1])
     if start.batch_shape != x.shape[:1] or start.event_shape != model.prior.event_shape:
         raise ValueError(
             f"start has batch shape {list(start.batch_shape)} and event shape {list(start.event_shape)}, "
             f"but there are {len(x)} examples and a latent of shape {list(model.prior.event_shape)}"
         )
-    return start.mean, start.stddev.log()
+    if family == "diagonal":
+        return [start.mean, start.stddev.log()]
+    tilted = isinstance(start, MultivariateNormal)
+    factor = start.scale_tril if tilted else torch.diag_embed(start.stddev)
+    scale = factor.diagonal(dim1=-2, dim2=-1)
+    return [start.mean, scale.log(), (factor / scale[..., None])[(..., *below)]]
 
 
 def _require(family: str, x: Tensor, num_steps: int, num_samples: int) -> None:
@@ -303,3 +311,9 @@ def _require(family: str, x: Tensor, num_steps: int, num_samples: int) -> None:
         raise ValueError(f"x needs at least one example, one per row, got shape {list(x.shape)}")
     if min(num_steps, num_samples) < 1:
         raise ValueError(f"num_steps and num_samples must be at least 1, not {num_steps} and {num_samples}")
+
+
+def _require_floats(x: Tensor) -> None:
+    """Raise unless x holds examples, as floats: nats would be rounded to its integers."""
+    if x.ndim == 0 or len(x) == 0 or not x.is_floating_point():
+        raise ValueError(f"x needs at least one example of floats per row, got {list(x.shape)} of {x.dtype}")
