@@ -13,6 +13,7 @@ from torch.distributions import (
     Independent,
     MultivariateNormal,
     Normal,
+    Uniform,
     kl_divergence,
 )
 
@@ -98,6 +99,13 @@ def test_the_value_is_the_mean_payoff(estimator):
     assert_mean(values, 0.64 + torch.tensor(0.36, dtype=F64))
 
 
+def test_a_moving_support_is_seen_by_the_path_alone():
+    phi = torch.tensor(1.5, dtype=F64)  # E z² = φ²/3; the score, −1/φ, knows nothing of the moving edge
+    assert_mean(estimates(lambda p: pathwise(torch.square, Uniform(0 * p, p)), phi, 50_000), 2 * phi / 3)
+    found = estimates(lambda p: score_function(torch.square, Uniform(0 * p, p)), phi, 50_000)
+    assert_mean(found, -phi / 3)
+
+
 # ---------------------------------------------------------------- draw by draw
 
 
@@ -133,6 +141,15 @@ def test_two_steps_of_a_payoff_do_not_move_it():
     assert (estimates(lambda p: pathwise(step, normal(p)), phi, 100) == 0).all()
     found = estimates(lambda p: score_function(step, normal(p)), phi, 50_000)
     assert_mean(found[:, 0], Normal(phi[0], phi[1]).log_prob(torch.zeros((), dtype=F64)).exp())
+
+
+@pytest.mark.parametrize("baseline", [0.0, "leave-one-out"])
+@pytest.mark.parametrize("whole", [lambda z: z > 0, lambda z: (z > 0).long()])
+def test_payoffs_may_be_whole_or_true_and_false(baseline, whole):
+    def slope(f: estimators.Payoff) -> Tensor:
+        return estimates(lambda p: score_function(f, normal(p), 3, baseline), torch.ones(2, dtype=F64), 20)
+
+    torch.testing.assert_close(slope(whole), slope(lambda z: whole(z).double()))
 
 
 @pytest.mark.parametrize("d", [1, 4, 12])

@@ -27,7 +27,8 @@ def score_function(
     .. math:: \nabla_\phi \mathbb E_{q_\phi}[f(z)] \approx
               \frac1K \sum_k \big(f(z_k) - b_k\big) \nabla_\phi \log q_\phi(z_k), \quad z_k \sim q_\phi
 
-    It needs no derivative of f and no derivative of the draws, so that it serves discrete z, too. Where f has
+    It needs no derivative of f and no derivative of the draws, so that it serves discrete z, too. Unbiased if
+    :math:`q_\phi` is smooth in its parameters on a support that does not move with them. Where f has
     parameters of its own, their gradient is added. ``"leave-one-out"`` takes for :math:`b_k` the mean payoff
     of the other draws, which keeps the estimate unbiased.
 
@@ -60,7 +61,8 @@ def pathwise(f: Payoff, q: Distribution, num_samples: int = 1) -> Float[Tensor, 
     .. math:: \nabla_\phi \mathbb E_{q_\phi}[f(z)] \approx
               \frac1K \sum_k \nabla_\phi f\big(g_\phi(\varepsilon_k)\big), \quad z = g_\phi(\varepsilon)
 
-    Unbiased if f is continuous and almost everywhere differentiable: a jump of f has no slope to be seen.
+    Unbiased if f is locally Lipschitz, such as a differentiable function or one with kinks, and its slope
+    integrable: a jump of f has no slope to be seen.
 
     Args:
         f: The payoff of each draw, ``[samples, *batch]``, differentiable in it.
@@ -139,13 +141,13 @@ def _baseline(payoff: Tensor, baseline: float | str) -> float | Tensor:
 
 
 def _checked(payoff: Tensor, log_q: Tensor) -> Tensor:
-    """Return the payoff; raise unless there is one of each draw."""
+    """Return the payoff, as floating point; raise unless there is one of each draw."""
     if payoff.shape != log_q.shape:
         raise ValueError(
             f"f must return one payoff per draw, shape {list(log_q.shape)}, got {list(payoff.shape)}: "
             "sum over the entries of z, and do not average over draws"
         )
-    return payoff
+    return payoff if payoff.is_floating_point() else payoff.to(log_q.dtype)
 
 
 def _require_draws(num_samples: int, at_least: int = 1) -> None:

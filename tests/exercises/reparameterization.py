@@ -27,6 +27,10 @@ def exponential_without_rate(rate, u):
     return -torch.log1p(-u) + 0 * rate
 
 
+def exponential_clamped(rate, u):
+    return -torch.log((1 - u).clamp(max=1 - 6e-8)) / rate
+
+
 def exponential_by_torch(rate, u):
     return torch.distributions.Exponential(rate).rsample(u.shape)
 
@@ -166,6 +170,21 @@ def surrogate_not_averaged(f, q_z, q_s, num_samples):
     return payoff + payoff.detach() * q_s.log_prob(s)
 
 
+def _with_baseline(f, q_z, q_s, num_samples, baseline):
+    z, s = q_z.rsample((num_samples,)), q_s.sample((num_samples,))
+    payoff = f(z, s)
+    weight = payoff.detach()
+    return (payoff + (weight - baseline(weight)) * q_s.log_prob(s)).mean()
+
+
+def surrogate_own_payoff_included(f, q_z, q_s, num_samples):
+    return _with_baseline(f, q_z, q_s, num_samples, lambda w: w.mean())
+
+
+def surrogate_nobody_left(f, q_z, q_s, num_samples):
+    return _with_baseline(f, q_z, q_s, num_samples, lambda w: (w.sum() - w) / (num_samples - 1))
+
+
 MISTAKES = {
     "ex-rep-exponential": [
         exponential_turned,
@@ -174,6 +193,7 @@ MISTAKES = {
         exponential_rounded,
         exponential_detached,
         exponential_without_rate,
+        exponential_clamped,
         exponential_by_torch,
     ],
     "ex-rep-full": [
@@ -208,5 +228,7 @@ MISTAKES = {
         surrogate_both_scores,
         surrogate_probability_for_score,
         surrogate_not_averaged,
+        surrogate_own_payoff_included,
+        surrogate_nobody_left,
     ],
 }

@@ -30,8 +30,9 @@ def grade_rep_exponential(answer: Callable) -> None:
     (slope,) = torch.autograd.grad(z.sum(), rate)
     assert torch.isclose(slope, -right.sum() / 2.5), "∂z/∂λ should be −z/λ: is part of z detached?"
     tiny = answer(torch.tensor(1.0), torch.tensor([1e-12]))
-    assert tiny.item() > 0, (
-        "a u of 1e−12 in single precision gives 0: 1 − u rounds to 1. torch.log1p(−u) avoids the rounding."
+    assert abs(tiny.item() / 1e-12 - 1) < 0.01, (
+        f"a u of 1e−12 should give about 1e−12 at rate 1, not {tiny.item():.3g}: in single precision 1 − u "
+        "rounds to 1. torch.log1p(−u) avoids the rounding."
     )
 
 
@@ -166,6 +167,15 @@ def grade_rep_surrogate(answer: Callable) -> None:
     assert near[3], (
         f"f's own parameter should get {right[3]:.3f}, it gets {found[3]:.3f}: the attached payoff gives it "
         "once, and the weight must not give it again (detach)."
+    )
+    assert bool(torch.as_tensor(answer(payoff, Normal(mu, sigma), Bernoulli(logits=logit), 1)).isfinite()), (
+        "one draw gives no finite number: it has no others to be judged against. Divide by max(1, K − 1)."
+    )
+    pairs = [answer(payoff, Normal(mu, sigma), Bernoulli(logits=logit), 2) for _ in range(2000)]
+    by_logit = torch.autograd.grad(torch.stack(pairs).mean(), phi)[0][2]
+    assert (by_logit - right[2]).abs() < 0.15, (
+        f"with many draws all is well, but with two the switch's logit gets {by_logit:.2f} on average, not "
+        f"{right[2]:.2f}: a baseline must not contain the payoff of the draw that it judges."
     )
 
 
