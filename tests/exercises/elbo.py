@@ -85,30 +85,44 @@ def rate_log_twice(mean, covariance):
     return 0.5 * (mean @ mean + covariance.trace() - len(mean) - 2 * covariance.logdet())
 
 
-def beta_upside_down(num_pixels, pixels, num_latents, latents):
-    weight_x = 1 / num_pixels if pixels == "mean" else 1
-    weight_z = 1 / num_latents if latents == "mean" else 1
-    return weight_x / weight_z
+def _per_sum(num_pixels, pixels, weight):
+    return weight * (num_pixels if pixels == "mean" else 1)
 
 
-def beta_always_one(num_pixels, pixels, num_latents, latents):
-    return 1.0
+def scale_one(num_pixels, pixels, weight):
+    return _per_sum(num_pixels, pixels, weight) ** 0.5
 
 
-def beta_pixels_only(num_pixels, pixels, num_latents, latents):
-    return float(num_pixels) if pixels == "mean" else 1.0
+def scale_variance(num_pixels, pixels, weight):
+    return _per_sum(num_pixels, pixels, weight) / 2
 
 
-def beta_means_cancel(num_pixels, pixels, num_latents, latents):
-    if pixels == latents:
-        return 1.0
-    return float(num_pixels) if pixels == "mean" else 1 / num_latents
+def scale_doubled(num_pixels, pixels, weight):
+    return (2 * _per_sum(num_pixels, pixels, weight)) ** 0.5
 
 
-def beta_product(num_pixels, pixels, num_latents, latents):
-    weight_x = num_pixels if pixels == "mean" else 1
-    weight_z = num_latents if latents == "mean" else 1
-    return float(weight_x * weight_z)
+def scale_without_weight(num_pixels, pixels, weight):
+    return (_per_sum(num_pixels, pixels, 1.0) / 2) ** 0.5
+
+
+def scale_weight_inverted(num_pixels, pixels, weight):
+    return (_per_sum(num_pixels, pixels, 1 / weight) / 2) ** 0.5
+
+
+def scale_weight_outside(num_pixels, pixels, weight):
+    return weight * (_per_sum(num_pixels, pixels, 1.0) / 2) ** 0.5
+
+
+def scale_blind_to_mean(num_pixels, pixels, weight):
+    return (weight / 2) ** 0.5
+
+
+def scale_mean_inverted(num_pixels, pixels, weight):
+    return (weight / (num_pixels if pixels == "mean" else 1) / 2) ** 0.5
+
+
+def scale_always_digits(num_pixels, pixels, weight):
+    return (_per_sum(784, pixels, weight) / 2) ** 0.5
 
 
 def bits_without_width(elbo, num_dims):
@@ -232,12 +246,16 @@ MISTAKES = {
         rate_reversed,
         rate_log_twice,
     ],
-    "ex-elbo-beta": [
-        beta_upside_down,
-        beta_always_one,
-        beta_pixels_only,
-        beta_means_cancel,
-        beta_product,
+    "ex-elbo-scale": [
+        scale_one,
+        scale_variance,
+        scale_doubled,
+        scale_without_weight,
+        scale_weight_inverted,
+        scale_weight_outside,
+        scale_blind_to_mean,
+        scale_mean_inverted,
+        scale_always_digits,
     ],
     "ex-elbo-bits": [
         bits_without_width,

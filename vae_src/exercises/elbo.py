@@ -85,23 +85,34 @@ def grade_elbo_rate(answer: Callable) -> None:
     )
 
 
-def grade_elbo_beta(answer: Callable) -> None:
-    """Ask for all four pairs of reductions."""
-    both_sums = float(answer(784, "sum", 20, "sum"))
-    assert abs(both_sums - 1) < 1e-9, f"two sums are the ELBO itself, β = 1, not {both_sums:.4g}."
-    pixel_mean = float(answer(784, "mean", 20, "sum"))
-    assert abs(pixel_mean - 1 / 784) > 1e-9, (
-        "upside down: the mean makes the distortion 784 times lighter, so the rate weighs 784 times as much."
+def grade_elbo_scale(answer: Callable) -> None:
+    """Ask for a plain sum, for weights, for a mean, and for another number of pixels."""
+    plain = float(answer(784, "sum", 1.0))
+    assert abs(plain - 1) > 1e-9, (
+        "σ_x = 1 has the error's weight at ½, not at 1: the distortion is the squared error over 2σ_x²."
     )
-    assert abs(pixel_mean - 784) < 1e-9, f"a mean over 784 pixels is β = 784, not {pixel_mean:.4g}."
-    latent_mean = float(answer(784, "sum", 20, "mean"))
-    assert abs(latent_mean - 20) > 1e-9, "upside down: a mean over latents makes the rate 20 times lighter."
-    assert abs(latent_mean - 1 / 20) < 1e-9, f"a mean over 20 latents is β = 0.05, not {latent_mean:.4g}."
-    both = float(answer(784, "mean", 20, "mean"))
-    assert abs(both - 1) > 1e-9, (
-        "two means do not cancel: one divides by 784, the other by 20, so that β is their ratio."
+    assert abs(plain - 0.5) > 1e-9, "this is the variance σ_x²: take its root."
+    assert abs(plain - 2**0.5) > 1e-9, "upside down: the KL's weight is 2σ_x², so divide by 2."
+    assert abs(plain - 0.5**0.5) < 1e-9, (
+        f"a sum of squares plus the KL assumes σ_x = √½ = 0.7071, not {plain:.4g}."
     )
-    assert abs(both - 784 / 20) < 1e-9, f"two means make β = 784/20 = 39.2, not {both:.4g}."
+    weighted = float(answer(784, "sum", 8.0))
+    assert abs(weighted - plain) > 1e-9, "a heavier KL means a wider σ_x: the weight is not used."
+    assert abs(weighted - 1 / 4) > 1e-9, "upside down: a heavier KL means a wider σ_x, not a narrower one."
+    assert abs(weighted - 8 * plain) > 1e-9, "the weight belongs to σ_x², so it goes under the root."
+    assert abs(weighted - 2) < 1e-9, f"with weight 8 it is 2, since 2σ_x² = 8, and not {weighted:.4g}."
+    mean = float(answer(784, "mean", 1.0))
+    assert abs(mean - plain) > 1e-9, (
+        "a mean over pixels divides the error by their number, and the KL by nothing."
+    )
+    assert abs(mean - (1 / 1568) ** 0.5) > 1e-9, (
+        "upside down: a mean makes the error 784 times lighter, as a wide σ_x does."
+    )
+    assert abs(mean - 392**0.5) < 1e-9, f"a mean over 784 pixels assumes σ_x = √392 = 19.80, not {mean:.4g}."
+    other = float(answer(50, "mean", 4.0))
+    assert abs(other - 10) < 1e-9, (
+        f"a mean over 50 pixels with weight 4 assumes σ_x = √(200/2) = 10, not {other:.4g}."
+    )
 
 
 def grade_elbo_bits(answer: Callable) -> None:
