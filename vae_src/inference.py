@@ -130,7 +130,8 @@ def optimize_posterior(
     arXiv:1703.09194, for the gradient. In the book: eq-inference-gap.
     """
     _require(family, x, num_steps, num_samples)
-    below = torch.tril_indices(*model.prior.event_shape * 2, -1, device=x.device)
+    (dim,) = model.prior.event_shape
+    below = torch.tril_indices(dim, dim, -1, device=x.device)
     parameters = [p.detach().clone().requires_grad_() for p in _start(model, x, start, family, below)]
     adam = torch.optim.Adam(parameters, lr=learning_rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
@@ -163,7 +164,7 @@ def elbo_of(
     q: Distribution,
     num_samples: int = 1000,
     *,
-    seed: int = 0,
+    seed: int = 1,
 ) -> Float[Tensor, " batch"]:
     r"""ELBO of any q, one for each x, in nats per example, without gradients.
 
@@ -174,7 +175,7 @@ def elbo_of(
         x: Data, one example per row.
         q: With batch shape ``[batch]``, such as the result of `optimize_posterior`.
         num_samples: Draws for each x, at least 1.
-        seed: Of the draws: give another than that of the search that found q.
+        seed: Of the draws; they should not be those of the search that found q.
 
     Raises:
         ValueError: If ``num_samples`` is below 1, x holds no examples of floats, or q does not hold one

@@ -33,6 +33,10 @@ def break_even_negative(training, searching, refining):
     return math.ceil(training / saved) if saved else 0
 
 
+def break_even_only_equality(training, searching, refining):
+    return math.inf if searching == refining else math.ceil(training / (searching - refining))
+
+
 def _paired(gap):
     return gap.mean(), gap.std() / len(gap) ** 0.5
 
@@ -113,6 +117,14 @@ def importance_self_normalised(bounds, chances, num_pictures):
     return (weights * bounds).sum() / weights.sum()
 
 
+def importance_for_batches_of_two(bounds, chances, num_pictures):
+    return (bounds / (num_pictures * chances)).sum() / 2
+
+
+def importance_for_three_pictures(bounds, chances, num_pictures):
+    return (bounds / (3 * chances)).mean()
+
+
 def importance_multiplied(bounds, chances, num_pictures):
     return (bounds * num_pictures * chances).mean()
 
@@ -164,6 +176,10 @@ def refine_mean_only(model, x, num_steps):
     return _refine(model, x, num_steps, model.encode(x), _elbo, move=("mean",))
 
 
+def refine_with_backward(model, x, num_steps):
+    return _refine(model, x, num_steps, model.encode(x), _elbo)
+
+
 def refine_nothing(model, x, num_steps):
     return model.encode(x)
 
@@ -194,6 +210,7 @@ MISTAKES = {
         break_even_refining_added,
         break_even_product,
         break_even_negative,
+        break_even_only_equality,
     ],
     "ex-amortized-split": [
         split_not_paired,
@@ -217,6 +234,8 @@ MISTAKES = {
         importance_self_normalised,
         importance_multiplied,
         importance_not_reduced,
+        importance_for_batches_of_two,
+        importance_for_three_pictures,
     ],
     "ex-amortized-refine": [
         refine_from_the_prior,
@@ -224,6 +243,7 @@ MISTAKES = {
         refine_without_entropy,
         refine_with_sample,
         refine_mean_only,
+        refine_with_backward,
         refine_nothing,
         refine_returns_parameters,
         refine_through_the_encoder,

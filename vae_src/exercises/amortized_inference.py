@@ -1,5 +1,6 @@
 """Graders of the chapter "Amortized inference": each assertion's message is a hint."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -24,6 +25,9 @@ def grade_amortized_break_even(answer: Callable) -> None:
     assert refined == 5, f"with 20 saved per digit, 100 are saved by the fifth; you say {refined}."
     assert answer(100, 30, 30) == math.inf, (
         "if refining costs as much as searching, the training is never paid off: return math.inf."
+    )
+    assert answer(100, 30, 40) == math.inf, (
+        "if refining costs more than searching, every digit makes the loss larger: return math.inf."
     )
 
 
@@ -59,7 +63,7 @@ def grade_amortized_split(answer: Callable) -> None:
 
 
 def grade_amortized_diagonal(answer: Callable) -> None:
-    """Compare with the gap of the best diagonal q for a random decoder, then for orthogonal columns."""
+    """Compare with the gap of the best diagonal q for a random decoder, then for a single latent."""
     weight = torch.tensor([[2.0, 1.0], [0.5, 1.5], [1.0, -0.5]]).double()
     scale = 0.7
     gram = weight.T @ weight
@@ -85,13 +89,7 @@ def grade_amortized_importance(answer: Callable) -> None:
     """Average over all batches, each with its probability: only what is unbiased returns the mean."""
     bounds = torch.tensor([-60.0, -90.0, -150.0], dtype=torch.double)
     chances = torch.tensor([0.2, 0.3, 0.5], dtype=torch.double)
-    average = 0.0
-    for i in range(3):
-        for j in range(3):
-            pick = torch.tensor([i, j])
-            value = torch.as_tensor(answer(bounds[pick], chances[pick], 3))
-            assert value.ndim == 0, f"return one number for the batch, not the shape {list(value.shape)}."
-            average += (chances[i] * chances[j] * value).item()
+    average = _over_all_batches(answer, bounds, chances, 2)
     assert abs(average - (chances @ bounds).item()) > 1e-6, (
         "on average this is −114, the mean weighted by the chances: digits that are drawn more often must "
         "count less each time."
@@ -102,6 +100,23 @@ def grade_amortized_importance(answer: Callable) -> None:
         f"over all nine batches of two, your estimate averages {average:.2f}; the data's mean is −100. "
         "Divide each bound by N times its chance, and take the batch's mean."
     )
+    four, uneven = torch.tensor([-70.0, -80.0, -90.0, -160.0]), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    average = _over_all_batches(answer, four.double(), uneven.double(), 3)
+    assert abs(average + 100) < 1e-4, (
+        f"with four pictures and batches of three the average is {average:.2f} and not −100: "
+        "let num_pictures and the batch's own size decide."
+    )
+
+
+def _over_all_batches(answer: Callable, bounds: torch.Tensor, chances: torch.Tensor, size: int) -> float:
+    """Average an estimate over all batches of a size, each as likely as its draws."""
+    average = 0.0
+    for batch in itertools.product(range(len(bounds)), repeat=size):
+        pick = torch.tensor(batch)
+        value = torch.as_tensor(answer(bounds[pick], chances[pick], len(bounds)))
+        assert value.ndim == 0, f"return one number for the batch, not the shape {list(value.shape)}."
+        average += (chances[pick].prod() * value).item()
+    return average
 
 
 def grade_amortized_refine(answer: Callable) -> None:
@@ -120,7 +135,7 @@ def grade_amortized_refine(answer: Callable) -> None:
     assert not torch.allclose(q.mean, first.mean), "after 400 steps q has not moved: is there a gradient?"
     off = (q.mean - exact.mean).abs().max().item()
     assert off < 3, f"q's mean is {off:.1f} from the posterior's and going away: the ELBO is to be raised."
-    assert off < 0.15, (
+    assert off < 0.3, (  # the start is 0.8 away, and the last of noisy steps about 0.1
         f"after 400 steps q's mean is still {off:.2f} from the posterior's: raise the mean of log p(x, z) − "
         "log q(z) by draws of rsample, with Adam at a rate of about 0.05."
     )
@@ -128,12 +143,16 @@ def grade_amortized_refine(answer: Callable) -> None:
     assert ratio.min() > 0.4, (
         f"q has shrunk to {ratio.min():.2f} of its best width: −log q(z), which rewards width, is missing."
     )
-    assert (ratio - 1).abs().max() < 0.2, (
+    assert (ratio - 1).abs().max() < 0.3, (
         f"q's widths are {ratio.min():.2f} to {ratio.max():.2f} times the best ones: refine log σ as well."
     )
     assert model.shift.grad is None, (
         "the model's own parameters got gradients: take the encoder's answer out of the graph with detach, "
         "and optimise copies."
+    )
+    assert model.weight.grad is None, (
+        "the decoder's weights got gradients, which its next training step would use: instead of calling "
+        "backward, ask torch.autograd.grad for those of your copies alone."
     )
 
 
@@ -141,8 +160,8 @@ class _Beside:
     """A linear model whose encoder answers beside the posterior, and too narrowly."""
 
     def __init__(self) -> None:
-        weight = torch.tensor([[1.0, 0.4], [0.0, 1.0], [0.6, -0.3]]).double()
-        self.linear = LinearGaussian(weight, torch.zeros(3).double(), scale=0.6)
+        self.weight = torch.tensor([[1.0, 0.4], [0.0, 1.0], [0.6, -0.3]]).double().requires_grad_()
+        self.linear = LinearGaussian(self.weight.detach(), torch.zeros(3).double(), scale=0.6)
         self.shift = torch.tensor([0.8, -0.6]).double().requires_grad_()
 
     @property
@@ -150,7 +169,7 @@ class _Beside:
         return self.linear.prior
 
     def decode(self, z: torch.Tensor) -> Distribution:
-        return self.linear.decode(z)
+        return LinearGaussian(self.weight, self.linear.offset, self.linear.scale).decode(z)
 
     def encode(self, x: torch.Tensor) -> Distribution:
         mean = self.linear.posterior(x).mean + self.shift
