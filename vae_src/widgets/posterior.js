@@ -317,7 +317,7 @@ const MARKUP = `
   </div>
   <p class="vae-hidden" aria-live="polite"></p>`;
 
-/** A q as an ellipse of some standard deviations, on a canvas `size` wide for 2 × `half` latents. */
+/** The path of a q as an ellipse of some standard deviations; `at` says where latents are on the canvas. */
 function trace(context, at, mean, factor, deviations) {
   context.beginPath();
   for (let i = 0; i < 72; i++) {
@@ -325,6 +325,14 @@ function trace(context, at, mean, factor, deviations) {
     context.lineTo(...at(placed(mean, factor, deviations * Math.cos(angle), deviations * Math.sin(angle))));
   }
   context.closePath();
+}
+
+function dot(context, place, radius, style) {
+  context.beginPath();
+  context.arc(...place, radius, 0, 7);
+  Object.assign(context, style);
+  context.fill();
+  context.stroke();
 }
 
 function line(context, ...places) {
@@ -580,39 +588,32 @@ function render({ model: shared, el }) {
     }
   }
 
+  function paintQ(context, at, { mean, factor }, c, lineWidth) {
+    for (const deviations of [2, 1]) {
+      trace(context, at, mean, factor, deviations);
+      Object.assign(context, { fillStyle: c.encoder, globalAlpha: 0.13 });
+      context.fill();
+      context.globalAlpha = 1;
+      twice(context, c.encoder, c.paper, lineWidth, () => trace(context, at, mean, factor, deviations));
+    }
+  }
+
   function paintLens(q, c) {
     const { context, width: size } = fitCanvas(lens), it = about(), { view, answer } = it;
     const at = (place) => toShare(view, place).map((share) => share * size);
     context.drawImage(layer("lens", lens, size, it.k, (below) => paintPosterior(below, size, it, c)), 0, 0, size, size);
     const [m1, m2, s1, s2] = answer, own = [[m1, m2], [s1, 0, s2]];
-    // q, below the encoder's answer where both are the same
-    for (const deviations of [2, 1]) {
-      trace(context, at, q.mean, q.factor, deviations);
-      Object.assign(context, { fillStyle: c.encoder, globalAlpha: 0.13 });
-      context.fill();
-      context.globalAlpha = 1;
-      twice(context, c.encoder, c.paper, 2.5, () => trace(context, at, q.mean, q.factor, deviations));
-    }
+    paintQ(context, at, q, c, 2.5);  // below the encoder's answer where both are the same
     for (const deviations of [2, 1]) {
       context.setLineDash([5, 4]);
       twice(context, c.encoder, c.paper, 1.5, () => trace(context, at, ...own, deviations));
       context.setLineDash([]);
     }
-    for (const draw of isOpen() ? run.draws : []) {
-      context.beginPath();
-      context.arc(...at(draw), 3.2, 0, 7);
-      Object.assign(context, { fillStyle: c.encoder, strokeStyle: c.paper, lineWidth: 1.2 });
-      context.fill();
-      context.stroke();
-    }
+    for (const draw of isOpen() ? run.draws : [])
+      dot(context, at(draw), 3.2, { fillStyle: c.encoder, strokeStyle: c.paper, lineWidth: 1.2 });
     const { wide, tall } = handlesOn(lens, q);
-    for (const place of [wide, tall]) if (place) {
-      context.beginPath();
-      context.arc(...at(place), 6, 0, 7);
-      Object.assign(context, { fillStyle: c.paper, strokeStyle: c.encoder, lineWidth: 2.5 });
-      context.fill();
-      context.stroke();
-    }
+    for (const place of [wide, tall]) if (place)
+      dot(context, at(place), 6, { fillStyle: c.paper, strokeStyle: c.encoder, lineWidth: 2.5 });
     paintHandle(context, at(q.mean), { fill: c.encoder, paper: c.paper, text: c.text });
     Object.assign(context, { font: FONT(600), textAlign: "center", textBaseline: "middle" });
     const [x, y] = at([m1, m2 - 2 * s2]);
@@ -665,19 +666,8 @@ function render({ model: shared, el }) {
     const [left, top] = at([it.view.middle[0] - it.view.half, it.view.middle[1] + it.view.half]);
     const side = it.view.half / PLANE * size;
     twice(context, c.decoder, c.paper, 2, () => { context.beginPath(); context.rect(left, top, side, side); });
-    for (const deviations of [2, 1]) {
-      trace(context, at, q.mean, q.factor, deviations);
-      Object.assign(context, { fillStyle: c.encoder, globalAlpha: 0.12 });
-      context.fill();
-      context.globalAlpha = 1;
-      twice(context, c.encoder, c.paper, 1.5, () => trace(context, at, q.mean, q.factor, deviations));
-    }
-    const [x, y] = at(q.mean);
-    context.beginPath();
-    context.arc(x, y, 4, 0, 7);
-    Object.assign(context, { fillStyle: c.encoder, strokeStyle: c.paper, lineWidth: 1.5 });
-    context.fill();
-    context.stroke();
+    paintQ(context, at, q, c, 1.5);
+    dot(context, at(q.mean), 4, { fillStyle: c.encoder, strokeStyle: c.paper, lineWidth: 1.5 });
     map.setAttribute("aria-label", `The whole latent plane. The posterior is near (${nice(it.view.middle[0])}, `
       + `${nice(it.view.middle[1])}), the mean of q at (${nice(q.mean[0])}, ${nice(q.mean[1])}).`);
   }
@@ -791,8 +781,8 @@ function render({ model: shared, el }) {
     if (last.family === "full") return `Arrived: ${left} nats are left. `
       + (kl > 0.2 ? "This posterior is no Gaussian, tilted or not."
         : "Tilted, a Gaussian can be nearly this posterior.");
-    return `Arrived: the encoder’s answer cost ${price} nats of amortization. ${left} nats are left that no `
-      + `diagonal q here can win${kl > 0.1 ? "; try full covariance, or another digit" : ""}.`;
+    return `Arrived. The best diagonal q so far is ${price} nats better than the encoder’s answer; ${left} nats are `
+      + `left${kl > 0.1 ? ": try full covariance, or another start" : ""}.`;
   }
 
   function paintRuns() {
@@ -816,7 +806,7 @@ function render({ model: shared, el }) {
     if (!root.clientWidth) return;
     const it = about(), { k, grid, pixels, encoder, best, answer } = it, q = read();
     if (run && !isOpen() && !playing) run = null;
-    const now = account(decoder, pixels, grid, q.mean, q.factor), c = colors();
+    const now = isOpen() ? run.now : account(decoder, pixels, grid, q.mean, q.factor), c = colors();
     const isDiagonal = q.factor[1] === 0;
     best.diagonal ??= encoder;
     best.full ??= encoder;
