@@ -83,20 +83,13 @@
     return modules.get(text);
   }
 
-  function roomFor(mark) {  // at once, so that the page does not jump when the explorer arrives
-    const el = Object.assign(document.createElement("div"), { className: "vae-live" });
-    el.style.aspectRatio = mark.dataset.ratio ?? "";
-    mark.after(el);
-    return el;
-  }
-
   async function show(el, model) {
     const css = model.get("_css"), id = `css-${model.get("_anywidget_id")}`;
     if (css && !document.getElementById(id))
       document.head.append(Object.assign(document.createElement("style"), { id, textContent: css }));
     const { render } = await load(model.get("_esm"));
     await render({ model, el });
-    el.style.aspectRatio = "";
+    el.removeAttribute("style");
   }
 
   // What is far below the reader waits until it comes near: a page with many explorers opens as fast as one
@@ -159,7 +152,7 @@
     const places = [...document.querySelectorAll(TYPE("view"))]
       .map((mark) => ({ mark, id: JSON.parse(mark.textContent).model_id }))
       .filter(({ id }) => models.isExplorer(id));
-    for (const place of places) place.el = roomFor(place.mark);
+    for (const place of places) place.el = place.mark.nextElementSibling;
     addEventListener("beforeprint", () => places.filter(({ coming, el }) => !coming && !el.hidden).forEach(standIn));
     await Promise.all(places.map((place) => new Promise((looked) => whenNear(place.el, (near) => {
       if (near) place.coming = come(place, models);
@@ -168,5 +161,7 @@
     document.documentElement.dataset.explorers = "ready";  // those that are near
   }
 
-  if (document.readyState === "loading") addEventListener("DOMContentLoaded", start); else start();
+  // The page first: it is read while the explorers arrive.
+  const paintedThen = () => requestAnimationFrame(() => setTimeout(start));
+  if (document.readyState === "complete") paintedThen(); else addEventListener("load", paintedThen);
 })();

@@ -39,7 +39,19 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 MARK = re.compile(rf'<script type="{re.escape(VIEW)}"([^>]*)>(.+?)</script>', re.S)
 BREAK = re.compile(r"(?=^/[/*] --- 8<)", re.M)  # as vae_src.widgets.explorer puts between parts
 LONG = 2_000  # characters from which a text becomes a file of its own
-NEEDS_KERNEL = "These controls need a kernel: open the page in Colab, by the rocket above, or in JupyterLab."
+# The heights in pixels of the explorers on a phone, where their parts stand below each other. Elsewhere they
+# have the shape of their still pictures.
+TALL = {
+    "CodeExplorer": 1300,
+    "MixtureExplorer": 1641,
+    "DivergenceExplorer": 1489,
+    "EvidenceBar": 763,
+    "ReparameterizationExplorer": 1211,
+    "PosteriorExplorer": 2020,
+    "LatentExplorer": 859,
+    "DrawADigit": 1828,
+}
+NEEDS_KERNEL = "These controls need a kernel: open the page in Colab, by the button above, or in JupyterLab."
 
 
 def dense(data: bytes) -> str:
@@ -176,14 +188,17 @@ def _enliven(app: Sphinx, pagename: str, template: str, context: dict, doctree: 
             raise ExtensionError(f"{pagename} shows a widget that is not an explorer, or was not executed")
         label = f"{Path(notebook[1]).stem}-{name}" if notebook else name
         state[label] = files.move_out(known[name])
-        ratio = "".join(re.findall(r' data-ratio="[^"]+"', match[1]))
-        return f'<script type="{VIEW}"{ratio}>{json.dumps({"model_id": label})}</script>'
+        ratio = re.search(r' data-ratio="([^"]+)"', match[1])
+        kind = known[name]["state"].get("_anywidget_id", "").rpartition(".")[2]
+        room = f"--wide: {ratio[1] if ratio else 'auto'}; --tall: {TALL.get(kind, 0)}px"  # see book.css
+        mark = f'<script type="{VIEW}">{json.dumps({"model_id": label})}</script>'
+        return f'{mark}<div class="vae-live pst-js-only" style="{room}"></div>'
 
     context["body"] = MARK.sub(prepare, context["body"])
     state |= {name: model for name, model in own.items() if model["model_name"].endswith("LinkModel")}
     text = json.dumps({"state": state}).replace("</", r"<\/")
     runtime = context["pathto"]("_static/explorers/explorers.js", 1)
-    context["body"] += f'<script type="{STATE}">{text}</script><script src="{runtime}"></script>'
+    context["body"] += f'<script type="{STATE}">{text}</script><script defer src="{runtime}"></script>'
 
 
 def _copy_runtime(app: Sphinx, error: Exception | None) -> None:
