@@ -99,7 +99,9 @@ def violations(tab) -> list:
 
     tab.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
     # preload: false, or axe itself asks for stylesheets
-    found = tab.evaluate("axe.run(document, {preload: false})")["violations"]
+    found = tab.evaluate("axe.run(document, {preload: false, rules: {'target-size': {enabled: true}}})")[
+        "violations"
+    ]
     return [(v["id"], [node["target"] for node in v["nodes"]]) for v in found]
 
 

@@ -510,6 +510,21 @@ def test_climb_stop_and_reset_by_keyboard(show):
     holds(tab, "linear", 3.0, -3.0, 2.0)
 
 
+@pytest.mark.parametrize("decoder", ["linear", "square"])
+def test_where_stillness_is_asked_for_the_climb_takes_one_frame(show, decoder):
+    tab = show(EvidenceBar(decoder=decoder))
+    tab.emulate_media(reduced_motion="reduce")
+    label = tab.evaluate(
+        """() => new Promise((done) => {
+          const climb = document.querySelector("[data-does=climb]");
+          climb.click();
+          requestAnimationFrame(() => done(climb.textContent));
+        })"""
+    )
+    assert label == "Let q climb the ELBO"
+    assert "Climbing" not in tab.locator(".vae-status").inner_text() != ""
+
+
 def test_climb_gives_way(show):
     tab = show(EvidenceBar(q_mean=-3, q_scale=2))
     climb = tab.locator("[data-does=climb]")

@@ -7,25 +7,36 @@ import importlib.metadata
 import json
 import os
 import sys
+import sysconfig
 import zlib
 from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 from conftest import settle
 from ipywidgets.embed import dependency_state
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 import explorer_page
+import notebooks
 from vae_src import widgets
 
 SECONDS = 60  # to wait for one message, on a busy machine
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 PINS = Path(__file__).with_name("colab.txt")
-OVERLAY = Path(sys.prefix, "colab")  # where `make unit` installs them
+COLAB = Path(sys.prefix, "colab")  # where `make unit` installs them
+# What Colab's environment lacks, such as vae_src itself, comes from this one, after all that it has.
+LIKE_COLAB = f"""
+import site
+
+site.addsitedir({sysconfig.get_path("purelib")!r})
+
+from ipykernel.kernelapp import launch_new_instance
+
+launch_new_instance()
+"""
 
 PREPARE = """
 import importlib.metadata
@@ -81,7 +92,7 @@ explorer.observe(draw, ["z1", "z2"])
 """
 
 # Stands in for google.colab.output. Like it, it marks what is displayed, but not the results of cells.
-COLAB = f"""
+COLAB_OUTPUT = f"""
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -114,13 +125,14 @@ CANVASES = "element => [...element.querySelectorAll('canvas')].map((canvas) => c
 class Kernel:
     """A running kernel, seen from a page."""
 
-    def __init__(self, overlay: Path | None) -> None:
+    def __init__(self, python: Path | None) -> None:
         environment = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         environment.pop("MPLBACKEND", None)  # so that figures go to the page
-        if overlay:
-            paths = [str(overlay), environment.get("PYTHONPATH", "")]
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self.manager = KernelManager(kernel_name="python3")
+        if python:
+            # not the copy that `make colab` may have installed
+            environment["PYTHONPATH"] = str(notebooks.ROOT)
+            self.manager.kernel_spec.argv = [str(python), "-c", LIKE_COLAB, "-f", "{connection_file}"]
         self.manager.start_kernel(extra_arguments=["--Application.log_level=CRITICAL"], env=environment)
         self.client = self.manager.client()
 
@@ -162,15 +174,15 @@ class Kernel:
 
 @pytest.fixture(scope="module", params=["ipywidgets 8", "ipywidgets 7"])
 def kernel(request):
-    """A kernel that has all that explorers are made of; the older one takes Colab's packages first."""
-    overlay = OVERLAY if request.param == "ipywidgets 7" else None
-    if overlay and not (overlay / ".ready").exists():
+    """A kernel that has all that explorers are made of: this environment's, or that of one like Colab's."""
+    older = request.param == "ipywidgets 7"
+    if older and not (COLAB / ".ready").exists():
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(f"the packages of tests/{PINS.name} are not in {overlay}: `make unit` installs them")
-    with Kernel(overlay) as kernel:
+        missing(f"the packages of tests/{PINS.name} are not in {COLAB}: `make unit` installs them")
+    with Kernel(COLAB / "bin" / "python" if older else None) as kernel:
         kernel.run(PREPARE)
         kernel.pins = dict(line.split("==") for line in PINS.read_text("utf8").split() if "==" in line)
-        kernel.pins = kernel.pins if overlay else {}
+        kernel.pins = kernel.pins if older else {}
         yield kernel
 
 
@@ -210,14 +222,23 @@ def test_every_explorer_has_a_row():
 
 
 def test_kernel_has_the_versions_meant(kernel):
-    modules = ["anywidget", "ipykernel", "IPython", "ipywidgets", "jupyter_client", "tornado", "traitlets"]
-    versions = {module.lower(): importlib.metadata.version(module) for module in modules}
-    found = kernel.value(f"{{m.lower(): importlib.metadata.version(m) for m in {modules}}}")
+    modules = [
+        "anywidget",
+        "ipykernel",
+        "ipywidgets",
+        "jupyter_client",
+        "numpy",
+        "torch",
+        "tornado",
+        "traitlets",
+    ]
+    versions = {module: importlib.metadata.version(module) for module in modules}
+    found = kernel.value(f"{{m: importlib.metadata.version(m) for m in {modules}}}")
     files = kernel.value(f"[importlib.import_module(m).__file__ for m in {modules}]")
     assert found == {module: kernel.pins.get(module, version) for module, version in versions.items()}
-    assert {Path(file).is_relative_to(OVERLAY) for file in files} == {bool(kernel.pins)}
+    assert {Path(file).is_relative_to(COLAB) for file in files} == {bool(kernel.pins)}
     assert found["ipywidgets"].split(".")[0] == ("7" if kernel.pins else "8")
-    assert kernel.value("torch.__file__") == torch.__file__
+    assert Path(kernel.value("vs.__file__")).is_relative_to(notebooks.ROOT)
 
 
 @pytest.mark.parametrize("name", widgets.__all__)
@@ -255,7 +276,7 @@ def test_cell_shows_the_view_and_the_name(kernel, here, name):
 
 
 def test_colab_is_asked_once_for_its_manager_of_other_widgets(kernel):
-    kernel.run(COLAB)
+    kernel.run(COLAB_OUTPUT)
     try:
         outputs = [shown(kernel.run(CALLS["LatentExplorer"])) for _ in range(2)]
         assert kernel.value("asked") == 1

@@ -329,6 +329,16 @@ def test_path_is_walked_by_slider_and_button(tab, given):
     assert play.text_content() == "Walk from A to B"
 
 
+def test_where_stillness_is_asked_for_the_walk_is_at_its_end_at_once(show, given):
+    tab = show(LatentExplorer(*given))
+    tab.emulate_media(reduced_motion="reduce")
+    play = tab.locator("[data-does=play]")
+    for _ in range(2):  # and again, from the end
+        play.click()
+        assert tab.locator(".vae-path input").input_value() == "1"
+        assert play.text_content() == "Walk from A to B"
+
+
 def test_path_is_laid_by_buttons_and_by_dragging(tab, given):
     start, end = torch.tensor([-2.0, 0.3]).double(), torch.tensor([1.8, -0.5]).double()
     film_shows(tab, given[0], start, end)
@@ -393,6 +403,17 @@ def test_theme_repaints_the_map(tab):
     assert painted(tab) != light
     tab.evaluate("document.documentElement.dataset.theme = 'light'")
     assert painted(tab) == light
+
+
+def test_theme_repaints_a_map_that_is_hidden_for_a_moment(tab):
+    light = painted(tab)
+    tab.evaluate("""() => {
+      const root = document.querySelector('.vae-explorer');
+      requestAnimationFrame(() => { root.style.display = 'none'; });
+      document.documentElement.dataset.theme = 'dark';
+      Promise.resolve().then(() => requestAnimationFrame(() => { root.style.display = ''; }));
+    }""")
+    assert painted(tab) != light
 
 
 @pytest.mark.parametrize("width", [360, 760, 1600])

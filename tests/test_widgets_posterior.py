@@ -664,6 +664,23 @@ def test_a_run_leaves_the_encoder_and_closes_the_gaps(show):
     assert "Tilted, a Gaussian" in tab.locator(".vae-status").inner_text()
 
 
+def test_where_stillness_is_asked_for_only_the_end_of_a_run_is_shown(show):
+    tab = show(explorer())
+    tab.emulate_media(reduced_motion="reduce")
+    tab.evaluate(
+        """() => {
+          const cost = document.querySelector(".vae-cost");
+          window.seen = [];
+          new MutationObserver(() => window.seen.push(cost.textContent))
+            .observe(cost, { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    play_to_the_end(tab)
+    steps = [text.split("run: ")[1].split(" ")[0] for text in tab.evaluate("window.seen") if "run: " in text]
+    assert {*steps} <= {"0", "500"}
+    assert steps[-1] == "500"
+
+
 def test_play_and_pause(show):
     tab = show(explorer())
     button = tab.locator("[data-does=play]")

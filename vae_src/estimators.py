@@ -70,7 +70,7 @@ def pathwise(f: Payoff, q: Distribution, num_samples: int = 1) -> Float[Tensor, 
         num_samples: K, draws of each, at least 1.
 
     Returns:
-        One surrogate per example: the mean payoff, with the draws attached to the parameters of q.
+        One surrogate per example, the mean payoff with the draws attached to the parameters of q.
 
     Raises:
         ValueError: If there is no draw, q cannot move its draws, or the payoff has the wrong shape.

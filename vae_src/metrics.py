@@ -29,7 +29,7 @@ def precision_recall(
         num_neighbors: k; larger is more lenient.
 
     Returns:
-        Both shares. Memory grows as the product of the two counts: a few thousand of each are plenty.
+        Both shares. Memory grows as the product of the two counts; a few thousand of each are plenty.
 
     Raises:
         ValueError: If k is below 1, a set has no more than k members, or the features do not fit each other.

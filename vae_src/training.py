@@ -119,7 +119,7 @@ def fit(
             kernel. Objective and ``prepare`` must not look at values (no ``.item()``, no branch on data).
 
     Returns:
-        The history. After Ctrl-C: the history so far, with the model as it was at that moment.
+        The history; after Ctrl-C the history so far, with the model as it was at that moment.
 
     Raises:
         TypeError: If the data are no tensors.

@@ -1,6 +1,9 @@
 import { paintText } from "./map.js";
 import { LOG_2PI, logNormal } from "./maths.js";
-import { assign, color, draggable, fitCanvas, heard, isDark, nice, repaint, slider, stage } from "./stage.js";
+import {
+  assign, color, draggable, fitCanvas, heard, isDark, isStill,
+  nice, repaint, slider, stage,
+} from "./stage.js";
 
 /** What the traits of `DivergenceExplorer` allow. */
 export const LIMITS = {
@@ -468,13 +471,13 @@ function render({ model: shared, el }) {
     const q = read(OF_Q), divergence = model.get("divergence");
     const path = descend(about(), divergence, q.mean, q.scale), marks = [0];
     for (let i = 1; i < path.length; i++) marks.push(marks[i - 1] + length(along(path[i], path[i - 1], -1)));
-    const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches || marks.at(-1) === 0;
+    const isAtOnce = isStill() || marks.at(-1) === 0;
     walk = {
       path, marks, divergence, key: about().key, at: q, trail: [],
-      begin: performance.now(), time: isStill ? 0 : 800 + 500 * marks.at(-1),
+      begin: performance.now(), time: isAtOnce ? 0 : 800 + 500 * marks.at(-1),
     };
     status.textContent = `Descending: each step follows the slope of ${NAMES[divergence]}.`;
-    if (isStill) return step(Infinity);
+    if (isAtOnce) return step(Infinity);
     playing = requestAnimationFrame(step);
     label();
   });

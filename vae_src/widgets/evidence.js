@@ -1,5 +1,5 @@
 import { LOG_2PI, klToStandardNormal, logNormal, logSumExp } from "./maths.js";
-import { assign, color, draggable, fitCanvas, heard, nice, repaint, slider, stage } from "./stage.js";
+import { assign, color, draggable, fitCanvas, heard, isStill, nice, repaint, slider, stage } from "./stage.js";
 
 /** What the traits of `EvidenceBar` allow. */
 export const LIMITS = { x: [-2, 4], q_mean: [-3, 3], q_scale: [0.25, 2] };
@@ -190,7 +190,8 @@ function render({ model: shared, el }) {
   function go() {
     const { decoder, x, q_mean, q_scale } = state();
     if (!isReached({ q_mean, q_scale })) return halt();
-    reached = ascend(decoder, x, q_mean, q_scale, STEPS_A_FRAME);
+    do reached = ascend(decoder, x, reached.mean, reached.scale, STEPS_A_FRAME);
+    while (isStill() && reached.slope > FLAT);
     if (reached.slope > FLAT) playing = requestAnimationFrame(go);
     else halt(verdict(decoder, x, reached.mean, gap(about({ decoder, x }).posterior, reached.mean, reached.scale)));
     reached.decoder = decoder;

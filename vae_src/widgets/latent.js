@@ -1,7 +1,10 @@
 import { medians, paintPoints, paintText, PALETTE, spread } from "./map.js";
 import { bytesOf, floatsOf, forward, logAggregate, logNormal, unpackNetwork } from "./maths.js";
 import { ellipse, fitGaussian, nearest, paintHandle } from "./plane.js";
-import { assign, color, draggable, fitCanvas, heard, isDark, nice, paintImage, repaint, slider, stage } from "./stage.js";
+import {
+  assign, color, draggable, fitCanvas, heard, isDark, isStill, nice,
+  paintImage, repaint, slider, stage,
+} from "./stage.js";
 
 const FRAMES = 9;  // pictures along the path
 const STEP = 1 / 80;  // of the map's width, for one press of an arrow key
@@ -132,6 +135,10 @@ function render({ model: shared, el }) {
   const pause = () => { cancelAnimationFrame(playing); playing = 0; play.textContent = "Walk from A to B"; };
   play.addEventListener("click", () => {
     if (playing) return pause();
+    if (isStill()) {
+      assign(model, { walked: 1 });
+      return arrive();
+    }
     play.textContent = "Stop";
     const begin = performance.now(), SECONDS = 4;
     const go = (now) => {

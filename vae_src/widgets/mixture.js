@@ -1,6 +1,6 @@
 import { paintText } from "./map.js";
 import { bytesOf, floatsOf, LOG_2PI, logSumExp } from "./maths.js";
-import { assign, color, draggable, fitCanvas, isDark, nice, repaint, slider, stage } from "./stage.js";
+import { assign, color, draggable, fitCanvas, isDark, isStill, nice, repaint, slider, stage } from "./stage.js";
 
 // A mixture is a list of components, each [weight, mean₁, mean₂, variance₁, covariance, variance₂].
 
@@ -455,7 +455,7 @@ function render({ model, el }) {
   }
   function run(most, begun, tell) {
     halt();
-    running = { most, tell, steps: 0, still: matchMedia("(prefers-reduced-motion: reduce)").matches };
+    running = { most, tell, steps: 0, still: isStill() };
     name();
     say(begun);
     running.goesOn = step();

@@ -2,7 +2,7 @@ import { medians, paintPoints, paintText, PALETTE, spread } from "./map.js";
 import { bytesOf, floatsOf, LOG_2PI, normalDraws, unpackNetwork } from "./maths.js";
 import { paintHandle } from "./plane.js";
 import {
-  assign, color, draggable, fitCanvas, heard, isDark, nice, paintImage, repaint, slider, stage,
+  assign, color, draggable, fitCanvas, heard, isDark, isStill, nice, paintImage, repaint, slider, stage,
 } from "./stage.js";
 
 // --- q ---------------------------------------------------------------------------------------------------
@@ -505,20 +505,19 @@ function render({ model: shared, el }) {
       forward(isLast);
       if (isLast) break;
     }
-    if (run.state.step > from) show();
+    if (run.state.step > from && !(run.isHasty && run.state.step < STEPS)) show();
     if (run.state.step < STEPS) playing = requestAnimationFrame(tick); else halt();
     if (!playing) paint();
   }
   find("[data-does=play]").addEventListener("click", () => {
     if (playing) {
+      if (isOpen()) show();  // where stillness was asked for, nothing was shown on the way
       halt();
       return paint();
     }
     open();
     show();
-    Object.assign(run, {
-      begun: performance.now(), first: run.state.step, isHasty: matchMedia("(prefers-reduced-motion: reduce)").matches,
-    });
+    Object.assign(run, { begun: performance.now(), first: run.state.step, isHasty: isStill() });
     find("[data-does=play]").textContent = "Pause";
     playing = requestAnimationFrame(tick);
   });

@@ -23,7 +23,12 @@ export const isDark = (root) => color(root, "theme") === "dark";
 /** Paint once a frame after a trait, the theme or the width changes. Returns the clean-up. */
 export function repaint(root, model, traits, paint) {
   let frame = 0;
-  const queue = () => { frame ||= requestAnimationFrame(() => { frame = 0; if (root.clientWidth) paint(); }); };
+  const attempt = (again) => requestAnimationFrame(() => {
+    frame = 0;
+    if (root.clientWidth) paint();
+    else if (again) frame = attempt(false);  // JupyterLab hides cells for a moment when its theme changes
+  });
+  const queue = () => { frame ||= attempt(true); };
   const events = traits.map((name) => `change:${name}`).join(" ");
   model.on(events, queue);
   const theme = new MutationObserver(queue);
@@ -41,6 +46,9 @@ export function repaint(root, model, traits, paint) {
     scheme.removeEventListener("change", queue);
   };
 }
+
+/** Whether the reader asked for stillness: then what would move goes to its end at once. */
+export const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 /** Fit a canvas's pixels to its size on the screen. Returns the context, in CSS pixels, and that size. */
 export function fitCanvas(canvas) {
