@@ -25,6 +25,13 @@ def repository_url() -> str:
     return yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["repository"]["url"]
 
 
+def site_url() -> str:
+    """Return the address at which GitHub Pages serve the repository's site."""
+    owner, name = repository_url().removeprefix("https://github.com/").split("/")
+    host = f"{owner.lower()}.github.io"
+    return f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
+
+
 def setup_source() -> str:
     """Return the source of the set-up cell that opens every notebook."""
     return SETUP_TEMPLATE.replace("{repository}", repository_url())

@@ -1,10 +1,10 @@
 """Copy the repository's address from _config.yml to where a reader needs it written out.
 
-    python book/_tools/sync_setup.py           write the set-up cells, README.md, book/running.md
+    python book/_tools/sync_setup.py           write the set-up cells and the pages below
     python book/_tools/sync_setup.py --check   report what differs, write nothing
 
-Each notebook opens alone in Colab, so each must name the repository; the two pages link to no other
-repository on GitHub, so every such link in them is ours.
+Each notebook opens alone in Colab, so each must name the repository; the pages link to no other
+repository on GitHub and to no other site of its Pages, so every such link in them is ours.
 """
 
 import re
@@ -15,14 +15,17 @@ from nbformat.v4 import new_code_cell
 
 import notebooks
 
-PAGES = [notebooks.ROOT / "README.md", notebooks.ROOT / "book" / "running.md"]
-LINK = re.compile(r"((?:github\.com|colab\.research\.google\.com/github)/)[\w-]+/[\w-]+")
+NAMES = ("README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "book/running.md")
+PAGES = [notebooks.ROOT / name for name in NAMES]
+LINK = re.compile(r"((?:github\.com|colab\.research\.google\.com/github)/)[\w-]+/[\w.-]*[\w-]")
+SITE = re.compile(r"https://[\w-]+\.github\.io/(?:[\w.-]+/)?")  # followed by no page's path
 
 
 def synced_page(path: Path) -> str:
     """Return a page with our address in every GitHub and Colab link."""
     name = notebooks.repository_url().removeprefix("https://github.com/")
-    return LINK.sub(lambda match: match.group(1) + name, path.read_text("utf8"))
+    text = LINK.sub(lambda match: match.group(1) + name, path.read_text("utf8"))
+    return SITE.sub(notebooks.site_url(), text)
 
 
 def synced_notebook(path: Path) -> str:
