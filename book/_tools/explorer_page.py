@@ -14,7 +14,7 @@ html[data-theme=dark] body {{ background: #14181e; color: #fff }} main {{ paddin
 <script type="application/vnd.jupyter.widget-state+json">{state}</script></head>
 <body><main><h1>Explorers</h1>{views}</main><script>{runtime}</script></body></html>
 """
-VIEW = '<script type="application/vnd.jupyter.widget-view+json">{}</script>'
+VIEW = '<script type="application/vnd.jupyter.widget-view+json">{}</script><div class="vae-live"></div>'
 
 
 def page(state: dict[str, Any], views: list[str]) -> str:
