@@ -1,20 +1,22 @@
 """The tools that make the pages: one normal form, and an honest tolerance."""
 
 import base64
-import importlib.util
 import io
+import re
+import runpy
+import shutil
+import sys
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 import execute
+import new_chapter
 import notebooks
+from tolerance import Printed
 
-spec = importlib.util.spec_from_file_location("nbval_tolerance", notebooks.ROOT / "book/conftest.py")
-tolerance = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tolerance)
-Printed = tolerance.Printed
+CONFIG = notebooks.ROOT / "_config.yml"
 
 
 def png(image: Image.Image) -> str:
@@ -123,3 +125,45 @@ def test_same_result_on_another_machine(stored, fresh):
 )
 def test_another_result(stored, fresh):
     assert Printed(stored) != Printed(fresh)
+
+
+# --- a new chapter --------------------------------------------------------------------------------------
+
+
+def begin(monkeypatch, tmp_path, name):
+    """Begin a chapter in an empty folder."""
+    monkeypatch.setattr(sys, "argv", ["new_chapter.py", name])
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    for folder in ("book", "vae_src/exercises", "tests/exercises"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    shutil.copy(CONFIG, tmp_path)
+    return new_chapter.main()
+
+
+def test_a_new_chapter_s_exercises_are_verified(monkeypatch, tmp_path, capsys):
+    assert begin(monkeypatch, tmp_path, "beyond/two-words") == 0
+    graders, mistakes = (
+        runpy.run_path(str(tmp_path / folder / "exercises" / "two_words.py"))
+        for folder in ("vae_src", "tests")
+    )
+    written = notebooks.read(tmp_path / "book" / "beyond" / "two-words.ipynb")
+    assert notebooks.dumps(execute.normalise(written)) == notebooks.dumps(written)
+    solutions = re.findall(r"```python\n(.*?)```", "\n".join(c.source for c in written.cells), re.S)
+    assert len(solutions) == len(mistakes["MISTAKES"]) == 3
+    for solution, (label, (wrong,)) in zip(solutions, mistakes["MISTAKES"].items(), strict=True):
+        names = {}
+        exec(solution, names)
+        (answer,) = (value for name, value in names.items() if name.startswith("times"))
+        grade = graders[label.replace("ex-", "grade_").replace("-", "_")]
+        grade(answer)
+        with pytest.raises(AssertionError, match="for x = 3"):
+            grade(wrong)
+    capsys.readouterr()
+    assert begin(monkeypatch, tmp_path, "beyond/two-words") == 1
+    assert "Nothing is written: book/beyond/two-words.ipynb" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", "clinic", "vae/The Clinic", "reference/x", "vae/x/y", "../x"])
+def test_a_chapter_that_cannot_be_called_so_is_not_begun(monkeypatch, tmp_path, capsys, name):
+    assert begin(monkeypatch, tmp_path, name) == 1
+    assert f"“{name}” is not" in capsys.readouterr().out
