@@ -14,9 +14,11 @@ from conftest import settle
 SECONDS = 60  # for the server, or for one step in the page, on a busy machine
 
 SETUP = """
+import io
+
 import ipywidgets
-import matplotlib.pyplot as plt
 import torch
+from matplotlib.figure import Figure
 
 import vae_src as vs
 from vae_src.trained import load_trained
@@ -32,23 +34,22 @@ x, labels = vs.binarize(test.images, torch.Generator().manual_seed(0)), test.lab
 SHOW = """
 explorer = LatentExplorer(vae, autoencoder, x, labels, z1=0.5, z2=1.0)
 sliders = [ipywidgets.FloatSlider(min=-4, max=4, step=0.01) for _ in range(2)]
-output = ipywidgets.Output()
+figure = ipywidgets.Image()
 
 def draw(change=None):
     with torch.no_grad():
         picture = vae.decode(torch.tensor([[explorer.z1, explorer.z2]])).mean[0, 0]
-    fig, ax = plt.subplots(figsize=(2, 2))
-    ax.imshow(picture, cmap="gray_r")
-    plt.close(fig)
-    with output.hold_sync():
-        output.outputs = ()
-        output.append_display_data(fig)
+    fig = Figure(figsize=(2, 2))
+    fig.subplots().imshow(picture, cmap="gray_r")
+    png = io.BytesIO()
+    fig.savefig(png)
+    figure.value = png.getvalue()
 
 ipywidgets.link((explorer, "z1"), (sliders[0], "value"))
 ipywidgets.jslink((explorer, "z2"), (sliders[1], "value"))
 explorer.observe(draw, ["z1", "z2"])
 draw()
-ipywidgets.VBox([ipywidgets.HBox([*sliders, output]), explorer])
+ipywidgets.VBox([ipywidgets.HBox([*sliders, figure]), explorer])
 """
 FIGURE = ".jupyter-widgets img"
 TELL = "print(f'{explorer.z1:.2f} {explorer.z2:.2f}'.replace('-', '−'))"
