@@ -157,6 +157,19 @@ def small_notebook():
     return new_notebook(cells=cells, metadata={"widgets": {"a": 1}, "vae_book": {"code_sha256": "0"}})
 
 
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [
+        ("with noise(0):\n    b, a = draw()\n_ = a.sum()\na = 2", "Code of b, a"),
+        ("k = 1\n\n\ndef f(x):\n    y = x\n    return y\n\n\nclass G:\n    z = 1", "Code of f, G"),
+        ("a = b = c = d = 0", "Code of a, b, c, …"),
+        ("for k in n:\n    glue(k, n[k])", "Numbers for the text"),
+    ],
+)
+def test_folded_code_is_named_by_what_it_makes(source, title):
+    assert colab._makes(source) == title
+
+
 def test_edition_of_a_small_notebook():
     notebook = small_notebook()
     before = copy.deepcopy(notebook)
@@ -170,7 +183,7 @@ def test_edition_of_a_small_notebook():
     assert [first for first, _, _ in folded.values()] == [
         "#@title Set up: run this cell first",
         "#@title Code of Fig. 1.3",
-        "#@title More code",
+        "#@title Numbers for the text",
     ]
     assert folded["setup"][2] == notebooks.setup_source()
     assert [c.metadata for c in edition.cells if c.cell_type == "code"] == [

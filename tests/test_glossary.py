@@ -403,6 +403,14 @@ def test_pointing_at_a_word_shows_its_meaning(opened, width, scheme):
     tab.locator(OPEN).wait_for(state="detached")
 
 
+def test_a_meaning_goes_when_the_mouse_leaves_the_window(opened):
+    tab = opened()
+    settled(tab.locator("a.glossary-link").first).hover()
+    tab.locator(OPEN).wait_for()
+    tab.mouse.move(-9, 300)
+    tab.locator(OPEN).wait_for(state="detached", timeout=5000)
+
+
 def test_a_meaning_stays_while_it_is_pointed_at(opened):
     tab = opened()
     settled(tab.locator("a.glossary-link").first).hover()

@@ -35,6 +35,9 @@ if (HTMLElement.prototype.showPopover) {
     else if (over) later(() => show(over, event.clientY), SOON);
     else if (!link?.matches(":focus-visible")) later(hide, GRACE);
   });
+  document.documentElement.addEventListener("pointerleave", () => {  // out of the window
+    if (!link?.matches(":focus-visible")) later(hide, GRACE);
+  });
   document.addEventListener("focusin", (event) => {
     if (part(event)?.matches(":focus-visible")) later(() => show(event.target), SOON);
   });

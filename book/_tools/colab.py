@@ -246,6 +246,17 @@ def _folded(cell: NotebookNode, title: str) -> NotebookNode:
     )
 
 
+def _makes(source: str) -> str:
+    """Return a title for a cell's code: the functions that it defines, or else the values."""
+    tree = ast.parse(source)
+    functions = [part.name for part in tree.body if isinstance(part, ast.FunctionDef | ast.ClassDef)]
+    assigned = [target for part in ast.walk(tree) if isinstance(part, ast.Assign) for target in part.targets]
+    stored = [name for target in assigned for name in ast.walk(target) if isinstance(name, ast.Name)]
+    values = [name.id for name in sorted(stored, key=lambda name: (name.lineno, name.col_offset))]
+    names = list(dict.fromkeys(functions or [name for name in values if name != "_"]))
+    return f"Code of {', '.join(names[:3])}{', …' * (len(names) > 3)}" if names else "Numbers for the text"
+
+
 def _code(cell: NotebookNode, markdown: Markdown) -> Iterator[NotebookNode]:
     """Yield a code cell, and its figure's caption."""
     outputs = [shown for output in cell.outputs if (shown := _output(output, markdown))]
@@ -253,7 +264,7 @@ def _code(cell: NotebookNode, markdown: Markdown) -> Iterator[NotebookNode]:
     figure = cell.metadata.get("mystnb", {}).get("figure")
     label = f"Fig. {markdown._place(figure['name']).number}" if figure else ""
     if "hide-input" in notebooks.tags(cell):
-        code = _folded(code, f"Code of {label}" if label else "More code")
+        code = _folded(code, f"Code of {label}" if label else _makes(cell.source))
     yield code
     if figure:
         caption = markdown.convert(figure["caption"])
