@@ -1,13 +1,17 @@
 """Settings of the whole suite, and what several of its modules need."""
 
 import copy
+import functools
+import http.server
 import importlib.machinery
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -72,8 +76,7 @@ def show(browser, tmp_path):
         tabs.append(context)
         context.set_default_timeout(10_000)
         tab = context.new_page()
-        tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on("console", lambda m: trouble.append(m.text) if complains(m) else None)
+        listen(tab, trouble)
         tab.on("request", lambda r: trouble.append(r.url) if r.url.startswith("http") else None)
         tab.goto(path.as_uri())
         tab.evaluate("scheme => document.documentElement.dataset.theme = scheme", scheme)
@@ -87,10 +90,74 @@ def show(browser, tmp_path):
     assert trouble == []
 
 
-def complains(message) -> bool:
-    """Tell whether a line of the browser's console is an error or a warning that a page gave cause for."""
-    read_by_the_test = "willReadFrequently" in message.text  # advice for pages that read their canvases
-    return message.type in {"error", "warning"} and not read_by_the_test
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A file server that prints nothing."""
+
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+@contextmanager
+def serving(folder: Path, handler: type[Quiet] = Quiet) -> Iterator[str]:
+    """Serve a folder, and yield its address, which ends without a slash."""
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(folder))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def listen(tab, trouble: list[str], scripts: bool = True, but: str = "") -> None:
+    """Note a page's errors, warnings and lost requests, but not what the answer to one address brings.
+
+    Without scripts, the page's own fail to load: that is what was asked for.
+    """
+
+    def on_console(message) -> None:
+        read_by_the_test = "willReadFrequently" in message.text  # advice for pages that read their canvases
+        if message.type in {"error", "warning"} and not read_by_the_test and message.location["url"] != but:
+            trouble.append(message.text)
+
+    tab.on("pageerror", lambda error: trouble.append(str(error)))
+    tab.on("console", on_console)
+    tab.on(
+        "response",
+        lambda r: trouble.append(f"{r.status} {r.url}") if r.status >= 400 and r.url != but else None,
+    )
+    if scripts:
+        tab.on("requestfailed", lambda r: trouble.append(f"{r.failure}: {r.url}"))
+
+
+@contextmanager
+def visits(browser, allowed: tuple[str, ...] = (), height: int = 900, **settings) -> Iterator[Callable]:
+    """Yield a function that opens an address, each time as a new reader, and hold the pages to no trouble.
+
+    They may ask for what begins with an allowed address only, if any is given. The settings are those of
+    Playwright's contexts.
+    """
+    contexts, trouble = [], []
+
+    def foreign(url: str) -> bool:
+        return not url.startswith(allowed)
+
+    def visit(url: str, width: int = 1280, scheme: str = "light", **more):
+        size = {"width": width, "height": height}
+        context = browser.new_context(viewport=size, color_scheme=scheme, **settings, **more)
+        contexts.append(context)
+        if allowed:
+            context.route(foreign, lambda route: (trouble.append(route.request.url), route.abort()))
+        tab = context.new_page()
+        listen(tab, trouble, scripts=more.get("java_script_enabled", True), but=url)
+        tab.goto(url)
+        tab.wait_for_load_state("networkidle")
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert trouble == []
 
 
 def violations(tab) -> list:

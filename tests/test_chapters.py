@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import complains, violations
+from conftest import listen, violations
 from PIL import Image
 
 import cells
@@ -210,8 +210,7 @@ def reader(browser):
 
     def read(docname: str):
         tab = context.new_page()
-        tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on("console", lambda m: trouble.append(m.text) if complains(m) else None)
+        listen(tab, trouble)
         tab.goto((SITE / f"{docname}.html").as_uri())
         tab.wait_for_load_state("networkidle")  # the scripts come after the first paint
         return tab

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urldefrag
 
 import nbformat
 import pytest
-from conftest import complains
+from conftest import listen
 from markdown_it import MarkdownIt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_site import SITE, page
@@ -371,7 +371,7 @@ def test_every_formula_of_an_edition_can_be_set(browser, tmp_path, name):
     path: Path = tmp_path / "edition.html"
     path.write_text(like_colab(edition(name)), "utf8")
     tab, trouble = browser.new_page(), []
-    tab.on("console", lambda m: trouble.append(m.text) if complains(m) else None)
+    listen(tab, trouble)
     tab.goto(path.as_uri())
     tab.evaluate("MathJax.startup.promise")
     tags = re.findall(r"\\tag\{(.+?)\}", "\n\n".join(texts(name)))

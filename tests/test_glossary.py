@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import complains, settle, violations
+from conftest import settle, violations, visits
 from docutils import nodes, utils
 from sphinx import addnodes
 
@@ -324,26 +324,13 @@ OPEN = ".glossary-note:popover-open"
 @pytest.fixture
 def opened(browser):
     """Return a function that opens a chapter from its folder, and hold it to silence."""
-    contexts, trouble = [], []
+    with visits(browser, height=700, offline=True) as visit:
 
-    def open_page(width=1280, scheme="light", docname=CHAPTER, **settings):
-        built(docname)
-        context = browser.new_context(
-            viewport={"width": width, "height": 700}, color_scheme=scheme, offline=True, **settings
-        )
-        contexts.append(context)
-        context.set_default_timeout(10_000)
-        tab = context.new_page()
-        tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on("console", lambda m: trouble.append(m.text) if complains(m) else None)
-        tab.goto((SITE / f"{docname}.html").as_uri())
-        tab.wait_for_load_state("networkidle")
-        return tab
+        def open_page(width=1280, scheme="light", docname=CHAPTER, **settings):
+            built(docname)
+            return visit((SITE / f"{docname}.html").as_uri(), width, scheme, **settings)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert trouble == []
+        yield open_page
 
 
 def focus(link) -> None:

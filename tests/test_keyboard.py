@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import settle, violations
+from conftest import settle, violations, visits
 from playwright.sync_api import expect
 
 import notebooks
@@ -15,23 +15,14 @@ LANDING, CHAPTER, GALLERY = "intro.html", "foundations/elbo.html", "reference/ex
 @pytest.fixture
 def opened(browser):
     """Return a function that opens a page of the site, with motion reduced, so that each key has its end."""
-    contexts = []
+    with visits(browser, reduced_motion="reduce") as visit:
 
-    def open_page(name, width=1280, scheme="light"):
-        if not (SITE / name).exists():
-            pytest.fail(f"{name} is not built; run `make book` first", pytrace=False)
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        tab = context.new_page()
-        tab.goto((SITE / name).as_uri())
-        tab.wait_for_load_state("networkidle")
-        return tab
+        def open_page(name, width=1280, scheme="light"):
+            if not (SITE / name).exists():
+                pytest.fail(f"{name} is not built; run `make book` first", pytrace=False)
+            return visit((SITE / name).as_uri(), width, scheme)
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_page
 
 
 def is_focused(place) -> bool:

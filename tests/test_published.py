@@ -3,13 +3,10 @@
 The site must be built (`make book`).
 """
 
-import functools
-import http.server
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 import xml.etree.ElementTree as ElementTree
 import zipfile
@@ -19,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from conftest import complains, violations
+from conftest import Quiet, serving, violations, visits
 from PIL import Image
 from test_site import SITE, SOURCES, page
 
@@ -211,7 +208,7 @@ def test_sitemap_lists_the_pages_of_the_book_and_robots_name_it():
 # --- lost readers ------------------------------------------------------------------------------------
 
 
-class Pages(http.server.SimpleHTTPRequestHandler):
+class Pages(Quiet):
     """A server that shows the site below its path and 404.html elsewhere, as GitHub's does."""
 
     def translate_path(self, path):
@@ -230,45 +227,18 @@ class Pages(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def log_message(self, *_):
-        """Print nothing."""
-
 
 @pytest.fixture(scope="module")
 def pages():
     page("404.html")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Pages, directory=str(SITE)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}{urlsplit(HOME).path}"
-    server.shutdown()
-    server.server_close()
+    with serving(SITE, Pages) as address:
+        yield address + urlsplit(HOME).path
 
 
 @pytest.fixture
 def visit(browser):
-    """Return a function that opens an address, and hold the page to no error and no failed request."""
-    contexts, trouble = [], []
-
-    def open_page(url, width=1280, scheme="light", offline=False):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=offline
-        )
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on(
-            "console", lambda m: trouble.append(m.text) if complains(m) and m.location["url"] != url else None
-        )
-        tab.on("requestfailed", lambda r: trouble.append(f"{r.failure}: {r.url}"))
-        tab.on("response", lambda r: trouble.append(r.url) if r.status >= 400 and r.url != url else None)
-        tab.goto(url)
-        tab.wait_for_load_state("networkidle")
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert trouble == []
+    with visits(browser) as visit:
+        yield visit
 
 
 def results(tab) -> list[str]:

@@ -6,16 +6,14 @@ without one they are skipped, except in continuous integration.
 
 import functools
 import gzip
-import http.server
 import re
-import threading
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from conftest import complains, settle, violations
+from conftest import serving, settle, violations, visits
 
 import notebooks
 
@@ -163,58 +161,25 @@ def test_site_has_what_formulas_and_search_engines_need():
 # --- in a browser ---------------------------------------------------------------------------------
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A file server that prints nothing."""
-
-    def log_message(self, *_):
-        """Print nothing."""
-
-
 @pytest.fixture(scope="module")
 def address():
     page("index.html")  # fails with advice where nothing is built
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(SITE)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(SITE) as address:
+        yield address
 
 
 @pytest.fixture
 def opened(browser, address):
     """Return a function that opens a page, and hold everything it did to the site itself."""
-    tabs, trouble = [], []
+    with visits(browser, allowed=(address, f"file://{SITE}", "data:", "blob:")) as visit:
 
-    def allowed(url: str) -> bool:
-        return url.startswith((address, f"file://{SITE}", "data:", "blob:"))
+        def open_page(url, width=1280, scheme="light", script=True, **settings):
+            tab = visit(url, width, scheme, java_script_enabled=script, **settings)
+            if script and tab.locator(MARKS).count():
+                tab.wait_for_selector("html[data-explorers=ready]")
+            return tab
 
-    def open_page(url, width=1280, scheme="light", offline=False, script=True):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            offline=offline,
-            java_script_enabled=script,
-        )
-        tabs.append(context)
-        tab = context.new_page()
-        context.route(
-            lambda url: not allowed(url), lambda route: (trouble.append(route.request.url), route.abort())
-        )
-        tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on("console", lambda m: trouble.append(m.text) if complains(m) else None)
-        tab.on("response", lambda r: trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        if script:  # without, the page's scripts fail to load: that is what was asked for
-            tab.on("requestfailed", lambda r: trouble.append(f"{r.failure}: {r.url}"))
-        tab.goto(url)
-        tab.wait_for_load_state("networkidle")
-        if script and tab.locator(MARKS).count():
-            tab.wait_for_selector("html[data-explorers=ready]")
-        return tab
-
-    yield open_page
-    for context in tabs:
-        context.close()
-    assert trouble == []
+        yield open_page
 
 
 @each_page
