@@ -329,8 +329,10 @@ def test_no_two_pictures_have_the_same_alt_text():
 def test_every_explorer_has_its_state_and_a_still_picture(chapter):
     state = chapter.metadata.get("widgets", {}).get(execute.WIDGET_STATE, {}).get("state", {})
     for cell in notebooks.code_cells(chapter):
-        for data in (output.data for output in cell.outputs if execute.WIDGET_VIEW in output.get("data", {})):
-            model = state[data[execute.WIDGET_VIEW]["model_id"]]  # a KeyError: run `make execute`
+        for data in (
+            output.data for output in cell.outputs if notebooks.WIDGET_VIEW in output.get("data", {})
+        ):
+            model = state[data[notebooks.WIDGET_VIEW]["model_id"]]  # a KeyError: run `make execute`
             alive = model["model_name"] == "AnyModel"
             assert ("image/png" in data) == alive, f"run `make execute`:\n{cell.source}"
 

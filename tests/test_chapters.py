@@ -19,6 +19,7 @@ import pictures
 
 SITE = notebooks.ROOT / "_build" / "html"
 STATIC = notebooks.ROOT / "book" / "_static"
+TEMPLATES = notebooks.ROOT / "book" / "_templates"
 FIRST = SITE / "book" / "intro.html"
 WRITTEN = list(chapters.written().values())
 each_chapter = pytest.mark.parametrize("chapter", WRITTEN, ids=lambda chapter: Path(chapter.docname).stem)
@@ -98,7 +99,7 @@ def test_card_says_what_the_notebook_holds(chapter):
     texts = [cell.source for cell in source(chapter).cells if cell.cell_type == "markdown"]
     exercises = sum("{exercise}" in text for text in texts)
     outputs = [o.get("data", {}) for c in notebooks.code_cells(source(chapter)) for o in c.outputs]
-    explorers = sum({chapters.VIEW, "image/png"} <= set(data) for data in outputs)
+    explorers = sum({notebooks.WIDGET_VIEW, "image/png"} <= set(data) for data in outputs)
     assert card.startswith(f"{chapter.number} ")
     assert question(chapter) in card
     assert f"{exercises} exercises" in card
@@ -196,7 +197,8 @@ def test_fonts_are_few_and_bring_their_licence():
     assert sum(font.stat().st_size for font in fonts) <= 120_000
     assert "SIL Open Font License" in (STATIC / "fonts" / "LICENSE.txt").read_text("utf8")
     used = re.findall(r"url\(fonts/([^)]+)\)", (STATIC / "book.css").read_text("utf8"))
-    assert sorted(used) == sorted(font.name for font in fonts)
+    announced = re.findall(r"_static/fonts/([^']+)'", (TEMPLATES / "layout.html").read_text("utf8"))
+    assert sorted(used) == sorted(announced) == sorted(font.name for font in fonts)
 
 
 # --- what was read, in a browser ----------------------------------------------------------------------

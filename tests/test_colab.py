@@ -135,7 +135,7 @@ def test_what_has_no_form_in_colab_is_refused(source, words):
 
 def small_notebook():
     """Return a notebook with every kind of cell and output that the book has."""
-    view = {colab.WIDGET_VIEW: {"model_id": "0"}, "text/plain": "A()"}
+    view = {notebooks.WIDGET_VIEW: {"model_id": "0"}, "text/plain": "A()"}
     figure = {"mystnb": {"figure": {"caption": "Loss, {glue:text}`n`.", "name": "fig-a"}}}
     cells = [
         new_markdown_cell("# One", id="title"),

@@ -44,7 +44,7 @@ def context(model_name: str, mark: str) -> dict:
     script = SimpleNamespace(attributes={"type": explorers.STATE, "body": json.dumps({"state": state})})
     return {
         "script_files": [script, "theme.js"],
-        "body": f'<script type="{explorers.VIEW}">{{"model_id": "{mark}"}}</script>',
+        "body": f'<script type="{notebooks.WIDGET_VIEW}">{{"model_id": "{mark}"}}</script>',
         "pathto": lambda name, _: name,
     }
 
@@ -79,7 +79,7 @@ def test_a_page_without_explorers_is_left_alone(app, tmp_path):
 def test_still_picture_is_for_pages_without_script_and_the_rest_needs_a_kernel(tmp_path, with_picture):
     document = new_document("page")
     document.settings.env = SimpleNamespace(srcdir=str(tmp_path))
-    view = nodes.container(mime_type=explorers.VIEW)
+    view = nodes.container(mime_type=notebooks.WIDGET_VIEW)
     view += nodes.raw("", '<script type="x">{"model_id": "w"}</script>', format="html")
     bundle = nodes.container(nb_element="mime_bundle")
     bundle += view

@@ -40,7 +40,7 @@ def noisy_notebook() -> notebooks.NotebookNode:
                 new_output("stream", name="stdout", text="1\n"),
                 new_output("stream", name="stdout", text="2\n"),
                 new_output("display_data", data={"image/png": png(gradient)}),
-                new_output("display_data", data={execute.WIDGET_VIEW: {"model_id": widget}}),
+                new_output("display_data", data={notebooks.WIDGET_VIEW: {"model_id": widget}}),
             ],
         ),
     ]
@@ -56,7 +56,7 @@ def test_normal_form_is_clean():
     assert set(tidied.metadata) == {"kernelspec", "language_info", "widgets"}
     assert (tidied.cells[0].id, tidied.cells[0].metadata, cell.metadata) == ("cell-000", {}, {})
     assert (cell.source, cell.execution_count, cell.outputs[0].text) == ("print(1)", 1, "1\n2\n")
-    assert cell.outputs[2].data[execute.WIDGET_VIEW]["model_id"] == f"{0:032x}"
+    assert cell.outputs[2].data[notebooks.WIDGET_VIEW]["model_id"] == f"{0:032x}"
     assert list(tidied.metadata.widgets[execute.WIDGET_STATE]["state"]) == [f"{0:032x}"]
 
 

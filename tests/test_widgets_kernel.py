@@ -20,11 +20,11 @@ from nbclient import NotebookClient
 
 import explorer_page
 import notebooks
+from notebooks import WIDGET_VIEW
 from vae_src import widgets
 
 SECONDS = 60  # to wait for one message, on a busy machine
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 PINS = Path(__file__).with_name("colab.txt")
 COLAB = Path(sys.prefix, "colab")  # where `make unit` installs them
 # What Colab's environment lacks, such as vae_src itself, comes from this one, after all that it has.

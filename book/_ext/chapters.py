@@ -12,7 +12,7 @@ those of its page, its words, exercises and explorers are counted there. Two dir
 import functools
 import html
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 import colab
+from notebooks import WIDGET_VIEW
 
 DATA = Path(__file__).resolve().parents[1] / "chapters.yml"
 NUMERALS = ("I", "II", "III")
 WORDS_A_MINUTE = 150  # slow enough for the formulas and the code between the words
 COVER = "Digits that the decoder draws all over the latent plane, inside the rings of the prior."
-VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _running_text(node: nodes.Node) -> list[str]:
 def _is_explorer(bundle: nodes.container) -> bool:
     """Tell whether an output is an explorer: it can be looked at as a widget and as a picture."""
     kinds = {child.get("mime_type") for child in bundle.children if isinstance(child, nodes.Element)}
-    return bundle.get("nb_element") == "mime_bundle" and {VIEW, "image/png"} <= kinds
+    return bundle.get("nb_element") == "mime_bundle" and {WIDGET_VIEW, "image/png"} <= kinds
 
 
 def minutes_to_read(words: int) -> int:
@@ -140,12 +140,7 @@ def _add_line(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     start = f"Chapter {chapter.number} of {len(chapters())}"
     time = f"{minutes_to_read(words)} min to read, {to_run(chapter.runs)} to run"
     line = nodes.paragraph("", " · ".join([start, chapter.part, time, ""]), classes=["chapter-line"])
-    line += nodes.Text(needs_in_words(chapter, ""))
-    for k, need in enumerate(chapter.needs):
-        target = chapters()[need - 1].docname
-        between = "" if k == 0 else (" and " if k == len(chapter.needs) - 1 else ", ")
-        uri = app.builder.get_relative_uri(docname, target)
-        line += [nodes.Text(between), nodes.reference("", str(need), refuri=uri, internal=True)]
+    line += linked_needs(chapter, lambda target: app.builder.get_relative_uri(docname, target))
     title = next(doctree.findall(nodes.title))
     title.parent.insert(title.parent.index(title) + 1, line)
 
@@ -155,6 +150,15 @@ def needs_in_words(chapter: Chapter, numbers: str) -> str:
     if not chapter.needs:
         return "needs no other chapter"
     return f"needs {'chapter' if len(chapter.needs) == 1 else 'chapters'} {numbers}"
+
+
+def linked_needs(chapter: Chapter, address: Callable[[str], str]) -> Iterator[nodes.Node]:
+    """Yield what a chapter needs, with links to the chapters; the function knows the address of a page."""
+    yield nodes.Text(needs_in_words(chapter, ""))
+    for k, need in enumerate(chapter.needs):
+        yield nodes.Text("" if k == 0 else (" and " if k == len(chapter.needs) - 1 else ", "))
+        target = address(chapters()[need - 1].docname)
+        yield nodes.reference("", str(need), refuri=target, internal=True)
 
 
 # --- the first page ------------------------------------------------------------------------------------

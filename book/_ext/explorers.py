@@ -34,9 +34,10 @@ from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
+from notebooks import WIDGET_VIEW
+
 STATE = "application/vnd.jupyter.widget-state+json"
-VIEW = "application/vnd.jupyter.widget-view+json"
-MARK = re.compile(rf'<script type="{re.escape(VIEW)}"([^>]*)>(.+?)</script>', re.S)
+MARK = re.compile(rf'<script type="{re.escape(WIDGET_VIEW)}"([^>]*)>(.+?)</script>', re.S)
 BREAK = re.compile(r"(?=^/[/*] --- 8<)", re.M)  # as vae_src.widgets.explorer puts between parts
 LONG = 2_000  # characters from which a text becomes a file of its own
 # The heights in pixels of the explorers on a phone, where their parts stand below each other. Elsewhere they
@@ -111,7 +112,7 @@ def _still_or_alive(still: list[nodes.Node], png: bytes, model: str, notebook: s
     attributes = f' data-ratio="{width} / {height}"'
     if notebook:
         attributes += f' data-notebook="{html.escape(notebook)}"'
-    mark = f'<script type="{VIEW}"{attributes}>{json.dumps({"model_id": model})}</script>'
+    mark = f'<script type="{WIDGET_VIEW}"{attributes}>{json.dumps({"model_id": model})}</script>'
     return [_raw("<noscript>"), *still, _raw("</noscript>"), _raw(mark)]
 
 
@@ -128,9 +129,9 @@ class StillPictureFirst(SphinxPostTransform):
                 continue
             forms = [child for child in bundle.children if isinstance(child, nodes.Element)]
             kinds = {form["mime_type"]: form.children for form in forms}
-            if VIEW not in kinds:
+            if WIDGET_VIEW not in kinds:
                 continue
-            view = json.loads(re.search(r"\{.*\}", kinds[VIEW][0].astext(), re.S).group())  # type: ignore[union-attr]
+            view = json.loads(re.search(r"\{.*\}", kinds[WIDGET_VIEW][0].astext(), re.S).group())  # type: ignore[union-attr]
             if "image/png" in kinds:
                 still = kinds["image/png"]
                 image = next(node for part in still for node in part.findall(nodes.image))
@@ -154,7 +155,7 @@ class Explorer(SphinxDirective):
         self.env.note_dependency(relative)
         cells = {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
         cell = cells.get(self.arguments[1])
-        outputs = [o.data for o in (cell.outputs if cell else []) if VIEW in o.get("data", {})]
+        outputs = [o.data for o in (cell.outputs if cell else []) if WIDGET_VIEW in o.get("data", {})]
         if not outputs or "image/png" not in outputs[0]:
             raise self.error(f"{relative} has no executed cell {self.arguments[1]!r} that shows an explorer")
         picture = Path(self.env.app.outdir).parent / "explorers" / f"{self.arguments[1]}.png"
@@ -163,7 +164,7 @@ class Explorer(SphinxDirective):
         uri = "/" + Path(os.path.relpath(picture, self.env.srcdir)).as_posix()
         still: list[nodes.Node] = [nodes.image(uri=uri, alt=self.options["alt"])]
         figure = nodes.figure("", classes=["explorer"])
-        figure += _still_or_alive(still, png, outputs[0][VIEW]["model_id"], relative)
+        figure += _still_or_alive(still, png, outputs[0][WIDGET_VIEW]["model_id"], relative)
         text, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
         figure += nodes.caption("", "", *text)
         self.add_name(figure)
@@ -191,7 +192,7 @@ def _enliven(app: Sphinx, pagename: str, template: str, context: dict, doctree: 
         ratio = re.search(r' data-ratio="([^"]+)"', match[1])
         kind = known[name]["state"].get("_anywidget_id", "").rpartition(".")[2]
         room = f"--wide: {ratio[1] if ratio else 'auto'}; --tall: {TALL.get(kind, 0)}px"  # see book.css
-        mark = f'<script type="{VIEW}">{json.dumps({"model_id": label})}</script>'
+        mark = f'<script type="{WIDGET_VIEW}">{json.dumps({"model_id": label})}</script>'
         return f'{mark}<div class="vae-live pst-js-only" style="{room}"></div>'
 
     context["body"] = MARK.sub(prepare, context["body"])

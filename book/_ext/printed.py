@@ -25,7 +25,7 @@ from sphinx_proof.nodes import NODE_TYPES
 
 import chapters
 import notebooks
-from explorers import VIEW
+from notebooks import WIDGET_VIEW
 
 FOLD = re.compile(r'<details(?: id="([^"]+)")?>\s*<summary>(.*?)</summary>', re.S)
 END = "</details>"
@@ -122,13 +122,9 @@ class Printed(SphinxPostTransform):
 
     def _needs(self, chapter: chapters.Chapter) -> Iterator[nodes.Node]:
         """Yield what a chapter needs, in words with links."""
-        words = chapters.needs_in_words(chapter, "")
-        yield nodes.Text(words[0].upper() + words[1:])
-        for k, need in enumerate(chapter.needs):
-            between = "" if k == 0 else (" and " if k == len(chapter.needs) - 1 else ", ")
-            yield nodes.Text(between)
-            yield to_page(chapters.chapters()[need - 1].docname, str(need))
-        yield nodes.Text(".")
+        first, *links = chapters.linked_needs(chapter, "%{}".format)
+        words = first.astext()
+        yield from [nodes.Text(words[0].upper() + words[1:]), *links, nodes.Text(".")]
 
     def _chapter_list(self) -> Iterator[nodes.Node]:
         """Yield the chapters by their parts."""
@@ -161,7 +157,11 @@ class Printed(SphinxPostTransform):
                     cell.remove(part)
         for bundle in list(cell.findall(nodes.container)):
             kinds = {part.get("mime_type") for part in bundle.children if isinstance(part, nodes.Element)}
-            if bundle.get("nb_element") == "mime_bundle" and VIEW in kinds and "image/png" not in kinds:
+            if (
+                bundle.get("nb_element") == "mime_bundle"
+                and WIDGET_VIEW in kinds
+                and "image/png" not in kinds
+            ):
                 bundle.replace_self(nodes.paragraph("", "", nodes.emphasis("", KERNEL)))
         for output in list(cell.findall(nodes.literal_block)):
             if output.astext().startswith(UNSOLVED):
@@ -173,7 +173,7 @@ class Printed(SphinxPostTransform):
         """Give a figure the number that it has on the site, and an explorer the address where it moves."""
         number = self._number(docname, "figure", figure["ids"])
         figure.parent.insert(figure.parent.index(figure), latex(rf"\bookfigure{{{number}}}"))
-        moves = any(part.get("mime_type") == VIEW for part in figure.findall(nodes.container))
+        moves = any(part.get("mime_type") == WIDGET_VIEW for part in figure.findall(nodes.container))
         if moves or "explorer" in figure["classes"]:
             caption = next(figure.findall(nodes.caption))
             anchor = figure["ids"][0] if docname in chapters.written() else ""

@@ -26,13 +26,13 @@ from PIL import Image, ImageChops
 import chromium
 import explorer_page
 import notebooks
+from notebooks import WIDGET_VIEW
 
 BUDGET_SECONDS = 90  # for one chapter on two CPU cores
 CELL_TIMEOUT_SECONDS = 600
 STILL_WIDTH = 712  # of an explorer's picture, in CSS pixels: about the width of the article
 LARGEST_COLOR_ERROR = 12  # of 255: what nobody sees in a figure
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 

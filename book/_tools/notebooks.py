@@ -16,6 +16,7 @@ from nbformat.v4.rwbase import rejoin_lines, split_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP_TEMPLATE = (Path(__file__).with_name("setup_cell.txt")).read_text("utf8").strip()
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # of an output: a widget, by its id
 # A path that only one machine has. The second group keeps "/tmp/" inside a word or a URL out.
 MACHINE_PATH = re.compile(r"(?<![\w:/.])(?:/home|/root|/Users|/tmp|/private)/\S+|site-packages/\S+")
 

@@ -110,7 +110,7 @@ def printed(cell: NotebookNode, name: str = "stdout") -> str:
 
 def pictures(cell: NotebookNode) -> int:
     """Count the figures and explorers that a cell shows."""
-    kinds = {"image/png", execute.WIDGET_VIEW}
+    kinds = {"image/png", notebooks.WIDGET_VIEW}
     return sum(bool(kinds & set(output.get("data", {}))) for output in cell.outputs)
 
 
